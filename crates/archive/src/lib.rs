@@ -1,0 +1,31 @@
+//! Layer archives: compression, digests, reading and unpacking hostile tars, writing trees and diffs.
+//!
+//! * [`stream`] turns a possibly compressed stream into tar bytes on one thread, hashes them on a
+//!   second and hands them to the caller on its own, so that a layer is unpacked as fast as the
+//!   slowest of the three.
+//! * [`extract`] unpacks into an open directory that nothing can leave.
+//! * [`write`] and [`diff`] make tars of trees, of overlay upper directories and of the difference of
+//!   two trees.
+
+pub mod compression;
+pub mod diff;
+pub mod digest;
+mod error;
+pub mod extract;
+mod extract_entry;
+pub mod name;
+pub mod read;
+pub mod stream;
+pub mod write;
+
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod round_trip_tests;
+#[cfg(test)]
+mod testing;
+
+pub use error::{Error, Refusal};
+
+/// Result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,262 @@
+//! Writing trees as tars.
+//!
+//! The same tree always gives the same bytes: entries sorted by name, no user names, no access times.
+//! Sockets are left out. Sparse files are written whole.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{Read as _, Write};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use orlop_sys::confined::open_dir_at;
+use orlop_sys::tree::{DirStack, WalkPath, identity, list};
+use orlop_sys::xattr;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use tar_core::builder::EntryBuilder;
+use tar_core::{EntryType, HEADER_SIZE, HeaderError};
+
+use crate::error::shown;
+use crate::name::{WHITEOUT, WHITEOUT_OPAQUE, join};
+use crate::{Error, Result};
+
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Prefix of attributes in extended headers.
+const XATTR_RECORD: &str = "SCHILY.xattr.";
+
+/// How exact times are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// Whole seconds, so that digests do not depend on the file system.
+    Seconds,
+    /// With their fraction.
+    Nanoseconds,
+}
+
+/// A tar being written.
+pub struct TarWriter<W> {
+    output: W,
+    times: Times,
+    links: HashMap<(u64, u64), Vec<u8>>,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> TarWriter<W> {
+    /// Begins an archive.
+    pub fn new(output: W, times: Times) -> Self {
+        Self { output, times, links: HashMap::new(), buffer: vec![0; BUFFER_BYTES] }
+    }
+
+    /// Ends the archive.
+    pub fn finish(mut self) -> Result<W> {
+        self.output.write_all(&[0; 2 * HEADER_SIZE]).map_err(Error::Write)?;
+        self.output.flush().map_err(Error::Write)?;
+        Ok(self.output)
+    }
+
+    fn header(&self, path: &[u8], kind: EntryType, stat: &Stat) -> Result<EntryBuilder> {
+        let represent = |source: HeaderError| Error::Represent { path: shown(path), source };
+        let mut builder = EntryBuilder::new_ustar();
+        builder.path(path).entry_type(kind);
+        builder.mode(stat.st_mode & 0o7777).map_err(represent)?;
+        builder.uid(u64::from(stat.st_uid)).map_err(represent)?;
+        builder.gid(u64::from(stat.st_gid)).map_err(represent)?;
+        builder.size(0).map_err(represent)?;
+        let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+        builder.mtime(seconds).map_err(represent)?;
+        if self.times == Times::Nanoseconds && stat.st_mtime_nsec != 0 && stat.st_mtime >= 0 {
+            builder.add_pax("mtime", format!("{seconds}.{:09}", stat.st_mtime_nsec));
+        }
+        Ok(builder)
+    }
+
+    fn emit(&mut self, mut builder: EntryBuilder) -> Result<()> {
+        self.output.write_all(&builder.finish_bytes()).map_err(Error::Write)
+    }
+
+    /// Adds an empty file, as whiteouts are.
+    pub fn marker(&mut self, path: &[u8]) -> Result<()> {
+        let represent = |source: HeaderError| Error::Represent { path: shown(path), source };
+        let mut builder = EntryBuilder::new_ustar();
+        builder.path(path).entry_type(EntryType::Regular);
+        builder.mode(0o600).map_err(represent)?;
+        builder.uid(0).map_err(represent)?;
+        builder.gid(0).map_err(represent)?;
+        builder.size(0).map_err(represent)?;
+        builder.mtime(0).map_err(represent)?;
+        self.emit(builder)
+    }
+
+    /// Adds the removal of an object.
+    pub fn whiteout(&mut self, parent: &[u8], name: &CStr) -> Result<()> {
+        self.marker(&join(parent, &[WHITEOUT, name.to_bytes()].concat()))
+    }
+
+    /// Adds the mark that hides everything lower layers have in a directory.
+    pub fn opaque(&mut self, directory: &[u8]) -> Result<()> {
+        self.marker(&join(directory, WHITEOUT_OPAQUE))
+    }
+
+    /// Adds an open directory without its entries.
+    pub fn directory(&mut self, path: &[u8], directory: BorrowedFd<'_>, stat: &Stat) -> Result<()> {
+        let mut builder = self.header(&[path, b"/"].concat(), EntryType::Directory, stat)?;
+        let attributes = xattr::all(directory).map_err(|error| at(path, error))?;
+        add_attributes(&mut builder, &attributes);
+        self.emit(builder)
+    }
+
+    /// Adds an object that is no directory. Sockets are skipped.
+    pub fn file(
+        &mut self,
+        path: &[u8],
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+        stat: &Stat,
+    ) -> Result<()> {
+        let represent = |source: HeaderError| Error::Represent { path: shown(path), source };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Socket {
+            return Ok(());
+        }
+        if stat.st_nlink > 1 {
+            if let Some(first) = self.links.get(&identity(stat)) {
+                let mut builder = self.header(path, EntryType::Link, stat)?;
+                builder.link_name(first);
+                return self.emit(builder);
+            }
+            self.links.insert(identity(stat), path.to_vec());
+        }
+        if kind == FileType::RegularFile {
+            return self.regular(path, parent, name);
+        }
+        let entry_type = match kind {
+            FileType::Symlink => EntryType::Symlink,
+            FileType::Fifo => EntryType::Fifo,
+            FileType::CharacterDevice => EntryType::Char,
+            _ => EntryType::Block,
+        };
+        let mut builder = self.header(path, entry_type, stat)?;
+        if kind == FileType::Symlink {
+            let target = rustix::fs::readlinkat(parent, name, Vec::new())
+                .map_err(|error| at(path, error.into()))?;
+            builder.link_name(target.as_bytes());
+        } else if kind != FileType::Fifo {
+            let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+            builder.device(major, minor).map_err(represent)?;
+        }
+        add_attributes(
+            &mut builder,
+            &xattr::all_at(parent, name).map_err(|error| at(path, error))?,
+        );
+        self.emit(builder)
+    }
+
+    fn regular(&mut self, path: &[u8], parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(parent, name, flags, Mode::empty())
+            .map_err(|error| at(path, error.into()))?;
+        let stat = rustix::fs::fstat(&fd).map_err(|error| at(path, error.into()))?;
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        let mut builder = self.header(path, EntryType::Regular, &stat)?;
+        builder.size(size).map_err(|source| Error::Represent { path: shown(path), source })?;
+        add_attributes(&mut builder, &xattr::all(fd.as_fd()).map_err(|error| at(path, error))?);
+        self.emit(builder)?;
+        let mut file = File::from(fd);
+        let mut left = size;
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+            let got = file.read(&mut self.buffer[..want]).map_err(|error| at(path, error))?;
+            if got == 0 {
+                // A running container may shorten it meanwhile; the header has promised the length.
+                self.buffer[..want].fill(0);
+            }
+            let got = if got == 0 { want } else { got };
+            self.output.write_all(&self.buffer[..got]).map_err(Error::Write)?;
+            left -= got as u64;
+        }
+        let padding =
+            usize::try_from(size.next_multiple_of(HEADER_SIZE as u64) - size).unwrap_or(0);
+        self.output.write_all(&[0; HEADER_SIZE][..padding]).map_err(Error::Write)
+    }
+
+    /// Adds everything below an open directory under a path (empty: the root of the archive).
+    pub fn tree(&mut self, top: BorrowedFd<'_>, prefix: &[u8]) -> Result<()> {
+        walk(top, prefix, |step| match step {
+            Step::Directory { path, fd, stat } => self.directory(path, fd, stat),
+            Step::File { path, parent, name, stat } => self.file(path, parent, name, stat),
+        })
+    }
+}
+
+/// What a walk comes by, in the order of the archive.
+pub(crate) enum Step<'a> {
+    /// A directory, before its entries; not the top.
+    Directory { path: &'a [u8], fd: BorrowedFd<'a>, stat: &'a Stat },
+    /// Anything else.
+    File { path: &'a [u8], parent: BorrowedFd<'a>, name: &'a CStr, stat: &'a Stat },
+}
+
+/// Walks everything below an open directory, sorted by name within each directory.
+pub(crate) fn walk(
+    top: BorrowedFd<'_>,
+    prefix: &[u8],
+    mut each: impl FnMut(Step<'_>) -> Result<()>,
+) -> Result<()> {
+    let top: OwnedFd = open_dir_at(top, c".").map_err(|error| at(prefix, error))?;
+    let mut stack = DirStack::new(top).map_err(|error| at(prefix, error))?;
+    let mut path = WalkPath::default();
+    let in_archive = |path: &WalkPath, name: &CStr| join(prefix, &path.join(name));
+    let mut pending: Vec<Vec<(CString, bool)>> = vec![sorted(&stack)?];
+    while let Some(entries) = pending.last_mut() {
+        let Some((name, is_dir)) = entries.pop() else {
+            pending.pop();
+            if !pending.is_empty() {
+                stack.leave().map_err(|error| at(path.as_bytes(), error))?;
+                path.pop();
+            }
+            continue;
+        };
+        let full = in_archive(&path, &name);
+        if is_dir {
+            let stat = stack.enter(&name).map_err(|error| at(&full, error))?;
+            path.push(&name);
+            each(Step::Directory { path: &full, fd: stack.current(), stat: &stat })?;
+            pending.push(sorted(&stack)?);
+        } else {
+            let parent = stack.current();
+            let stat = rustix::fs::statat(parent, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|error| at(&full, error.into()))?;
+            each(Step::File { path: &full, parent, name: &name, stat: &stat })?;
+        }
+    }
+    Ok(())
+}
+
+/// Entries of the current directory, last name first.
+fn sorted(stack: &DirStack) -> Result<Vec<(CString, bool)>> {
+    let mut entries = list(stack.current()).map_err(|error| at(b".", error))?;
+    entries.reverse();
+    Ok(entries.into_iter().map(|entry| (entry.name, entry.is_dir)).collect())
+}
+
+/// Attributes that belong into an archive: all but those of the overlay file system and labels of the
+/// machine the layer happens to be on.
+fn add_attributes(builder: &mut EntryBuilder, attributes: &[xattr::Attribute]) {
+    for (name, value) in attributes {
+        if let Ok(name) = name.to_str()
+            && is_portable(name)
+        {
+            builder.add_pax(&format!("{XATTR_RECORD}{name}"), value);
+        }
+    }
+}
+
+pub(crate) fn is_portable(name: &str) -> bool {
+    !name.starts_with("trusted.overlay.")
+        && !name.starts_with("user.overlay.")
+        && name != "security.selinux"
+}
+
+pub(crate) fn at(path: &[u8], error: std::io::Error) -> Error {
+    Error::Path(orlop_sys::confined::PathError::new("archive", shown(path), error))
+}

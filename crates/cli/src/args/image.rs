@@ -1,0 +1,115 @@
+//! Commands about images.
+
+use clap::{Args, Subcommand};
+
+use super::{InspectOne, Listing};
+
+/// Commands about images that stand alone.
+#[derive(Debug, Subcommand)]
+pub enum ImageShortcut {
+    /// List images
+    Images(ListImages),
+    /// Make an image from a tar archive of a root file system
+    Import(Import),
+    /// Give an image a further name
+    Tag(Tag),
+    /// Remove images
+    Rmi(RemoveImages),
+}
+
+/// The group `image`.
+#[derive(Debug, Subcommand)]
+pub enum ImageGroup {
+    /// List images
+    #[command(alias = "list")]
+    Ls(ListImages),
+    /// Show details of images
+    Inspect(InspectOne),
+    /// Make an image from a tar archive of a root file system
+    Import(Import),
+    /// Give an image a further name
+    Tag(Tag),
+    /// Remove images
+    #[command(alias = "remove")]
+    Rm(RemoveImages),
+    /// Remove images that nothing uses
+    Prune(PruneImages),
+}
+
+/// `images`
+#[derive(Debug, Args)]
+pub struct ListImages {
+    /// Show intermediate images too
+    #[arg(short, long)]
+    pub all: bool,
+    /// Show digests
+    #[arg(long)]
+    pub digests: bool,
+    /// Show everything in full
+    #[arg(long)]
+    pub no_trunc: bool,
+    #[command(flatten)]
+    pub list: Listing,
+    /// Only images of this name
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub reference: Option<String>,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Apply a Dockerfile instruction to the image
+    #[arg(short, long = "change", value_name = "INSTRUCTION")]
+    pub changes: Vec<String>,
+    /// Comment of the image
+    #[arg(short, long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// Platform of the image, as `os[/architecture[/variant]]`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Archive to read, `-` for standard input
+    #[arg(value_name = "FILE|-")]
+    pub source: String,
+    /// Name of the image
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub reference: Option<String>,
+}
+
+/// `tag`
+#[derive(Debug, Args)]
+pub struct Tag {
+    /// Name or id of the image
+    #[arg(value_name = "SOURCE_IMAGE[:TAG]")]
+    pub source: String,
+    /// Its further name
+    #[arg(value_name = "TARGET_IMAGE[:TAG]")]
+    pub target: String,
+}
+
+/// `rmi`
+#[derive(Debug, Args)]
+pub struct RemoveImages {
+    /// Remove names and images that containers use
+    #[arg(short, long)]
+    pub force: bool,
+    /// Keep parents without a name (imported images have none)
+    #[arg(long)]
+    pub no_prune: bool,
+    /// Names or ids
+    #[arg(value_name = "IMAGE", required = true)]
+    pub names: Vec<String>,
+}
+
+/// `image prune`
+#[derive(Debug, Args)]
+pub struct PruneImages {
+    /// Remove every unused image, not only those without a name
+    #[arg(short, long)]
+    pub all: bool,
+    /// Only what matches, as `name=value`; may be repeated
+    #[arg(long = "filter", value_name = "FILTER")]
+    pub filters: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+}

@@ -1,0 +1,190 @@
+//! What each command does: one function for each, from parsed words to an exit code.
+
+mod container;
+mod image;
+mod run;
+mod system;
+mod volume;
+
+use orlop_engine::{Engine, InspectKind};
+use orlop_types::ErrorKind;
+use orlop_types::filter::Filters;
+use serde_json::Value;
+
+use crate::args::{
+    Command, ContainerGroup, ImageGroup, ImageShortcut, Inspect, SystemGroup, SystemShortcut,
+};
+use crate::failure::{Failure, Outcome};
+use crate::format;
+use crate::io::Streams;
+
+/// A command and what it works with.
+pub struct Session<'a, 's> {
+    /// The engine on the chosen root.
+    pub engine: &'a Engine,
+    /// The command's streams.
+    pub streams: Streams<'s>,
+    /// Format for commands that were not told one.
+    pub default_format: Option<String>,
+}
+
+impl Session<'_, '_> {
+    /// The format of what a command shows: its own, or the one that holds for all.
+    pub fn format(&self, own: Option<&str>) -> Option<String> {
+        own.map(str::to_owned).or_else(|| self.default_format.clone())
+    }
+}
+
+/// Carries a command out.
+pub fn dispatch(session: &mut Session<'_, '_>, command: Command) -> Outcome {
+    match command {
+        Command::Container(command) | Command::ContainerGroup(ContainerGroup::Common(command)) => {
+            container::dispatch(session, command)
+        }
+        Command::ContainerGroup(ContainerGroup::Ls(args)) => {
+            container::list(session, &args).map_err(|failure| failure.during("container ls"))
+        }
+        Command::ContainerGroup(ContainerGroup::Inspect(args)) => {
+            inspect(session, &args.names, args.format.as_deref(), Some(InspectKind::Container))
+        }
+        Command::Image(ImageShortcut::Images(args)) => {
+            image::dispatch(session, ImageGroup::Ls(args))
+        }
+        Command::Image(ImageShortcut::Import(args)) => {
+            image::dispatch(session, ImageGroup::Import(args))
+        }
+        Command::Image(ImageShortcut::Tag(args)) => image::dispatch(session, ImageGroup::Tag(args)),
+        Command::Image(ImageShortcut::Rmi(args)) => image::dispatch(session, ImageGroup::Rm(args)),
+        Command::ImageGroup(command) => image::dispatch(session, command),
+        Command::VolumeGroup(command) => volume::dispatch(session, command),
+        Command::System(SystemShortcut::Events(args)) => {
+            system::dispatch(session, SystemGroup::Events(args))
+        }
+        Command::System(SystemShortcut::Info(args)) => {
+            system::dispatch(session, SystemGroup::Info(args))
+        }
+        // Answered before an engine is opened.
+        Command::System(SystemShortcut::Version(args)) => {
+            let default_format = session.default_format.clone();
+            system::version(&mut session.streams, &args, default_format.as_deref())
+        }
+        Command::System(SystemShortcut::Reap) => system::reap(session),
+        Command::System(SystemShortcut::ContainerEnded(args)) => {
+            system::container_ended(session, &args.id)
+        }
+        Command::SystemGroup(command) => system::dispatch(session, command),
+        Command::Inspect(args) => inspect_any(session, &args),
+    }
+}
+
+/// `version`, which needs no store.
+pub fn version(
+    streams: &mut Streams<'_>,
+    args: &crate::args::Info,
+    default_format: Option<&str>,
+) -> Outcome {
+    system::version(streams, args, default_format)
+}
+
+fn inspect_any(session: &mut Session<'_, '_>, args: &Inspect) -> Outcome {
+    let kind = match args.kind.as_deref() {
+        None | Some("") => None,
+        Some("container") => Some(InspectKind::Container),
+        Some("image") => Some(InspectKind::Image),
+        Some("volume") => Some(InspectKind::Volume),
+        Some(other) => {
+            return Err(Failure::new(format!(
+                "unknown type: \"{other}\": must be one of \"container\", \"image\", \"volume\""
+            ))
+            .during("inspect"));
+        }
+    };
+    inspect(session, &args.names, args.format.as_deref(), kind)
+}
+
+/// Prints what was found, then tells about what was not.
+fn inspect(
+    session: &mut Session<'_, '_>,
+    names: &[String],
+    format: Option<&str>,
+    kind: Option<InspectKind>,
+) -> Outcome {
+    let mut found: Vec<Value> = Vec::new();
+    let mut failures = Vec::new();
+    for name in names {
+        match session.engine.inspect(name, kind) {
+            Ok(document) => found.push(document),
+            Err(error) => failures.push(Failure::from(error)),
+        }
+    }
+    let chosen = session.format(format);
+    let text = format::documents(chosen.as_deref(), &found)
+        .map_err(|failure| failure.during("inspect"))?;
+    session.streams.out.write_all(text.as_bytes()).map_err(Failure::from)?;
+    tell_all(session, "inspect", failures)
+}
+
+/// Runs `action` for each name, goes on after failures, and exits with 1 if there was one.
+fn for_each(
+    session: &mut Session<'_, '_>,
+    what: &str,
+    names: &[String],
+    mut action: impl FnMut(&mut Session<'_, '_>, &str) -> Result<(), Failure>,
+) -> Outcome {
+    let mut failures = Vec::new();
+    for name in names {
+        if let Err(failure) = action(session, name) {
+            if failure.code == crate::failure::BROKEN_PIPE {
+                return Err(failure);
+            }
+            failures.push(failure);
+        }
+    }
+    tell_all(session, what, failures)
+}
+
+fn tell_all(session: &mut Session<'_, '_>, what: &str, failures: Vec<Failure>) -> Outcome {
+    let code = i32::from(!failures.is_empty());
+    for failure in failures {
+        // Data before errors, when both go to one terminal.
+        session.streams.out.flush()?;
+        session.streams.err.write_all(failure.during(what).lines().as_bytes())?;
+    }
+    Ok(code)
+}
+
+/// Whether an error of a forced removal only says that there is nothing to remove.
+fn is_missing(error: &orlop_engine::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+}
+
+/// `--filter` values as the engine takes them.
+fn filters(raws: &[String]) -> Result<Filters, Failure> {
+    Filters::parse(raws).map_err(|error| {
+        let wrong = raws.iter().find(|raw| !raw.is_empty() && !raw.contains('='));
+        let raw = wrong.map_or("", String::as_str);
+        Failure::new(format!("invalid argument \"{raw}\" for \"-f, --filter\" flag: {error}"))
+            .with_code(crate::request::BAD_FLAG)
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_pairs() {
+        let chosen = filters(&["Name = a", "label!=x=y", ""].map(str::to_owned)).unwrap();
+        assert_eq!(chosen.values("name").collect::<Vec<_>>(), ["a"]);
+        assert_eq!(chosen.values("label!").collect::<Vec<_>>(), ["x=y"]);
+        let failure = filters(&["x".to_owned()]).unwrap_err();
+        assert_eq!(
+            (failure.why.as_str(), failure.code),
+            (
+                "invalid argument \"x\" for \"-f, --filter\" flag: bad format of filter (expected name=value)",
+                125
+            )
+        );
+    }
+}

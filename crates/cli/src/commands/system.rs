@@ -1,0 +1,211 @@
+//! Commands about the engine itself: `system check`, `events`, `info`, `version`.
+
+use jiff::Timestamp;
+use orlop_engine::{CheckReport, EventQuery, EventRecord, Repair, Severity};
+use orlop_template::Template;
+use orlop_types::{ContainerId, ParseError};
+use serde_json::{Value, json};
+
+use super::container::moment;
+use super::{Session, filters};
+use crate::args::{Check, Events, Info, SystemGroup};
+use crate::failure::{Failure, Outcome};
+use crate::format;
+use crate::io::Streams;
+
+/// Carries a command out.
+pub fn dispatch(session: &mut Session<'_, '_>, command: SystemGroup) -> Outcome {
+    match command {
+        SystemGroup::Check(args) => {
+            check(session, &args).map_err(|failure| failure.during("system check"))
+        }
+        SystemGroup::Events(args) => {
+            events(session, &args).map_err(|failure| failure.during("events"))
+        }
+        SystemGroup::Info(args) => info(session, &args).map_err(|failure| failure.during("info")),
+    }
+}
+
+/// `reap`
+pub fn reap(session: &mut Session<'_, '_>) -> Outcome {
+    session.engine.reap().map(|()| 0).map_err(|error| Failure::from(error).during("reap"))
+}
+
+/// `container-ended`
+pub fn container_ended(session: &mut Session<'_, '_>, id: &str) -> Outcome {
+    let named = |failure: Failure| failure.during("container-ended");
+    let id: ContainerId = id.parse().map_err(|error: ParseError| named(error.into()))?;
+    session.engine.container_ended(&id).map(|()| 0).map_err(|error| named(error.into()))
+}
+
+fn check(session: &mut Session<'_, '_>, args: &Check) -> Outcome {
+    let report = session.engine.system_check(if args.repair { Repair::Yes } else { Repair::No })?;
+    let chosen = session.format(args.format.as_deref());
+    let text = match chosen.as_deref().map(str::trim) {
+        None | Some("") => report_text(&report),
+        format => {
+            let document = serde_json::to_value(&report)
+                .map_err(|error| Failure::new(format!("write the report: {error}")))?;
+            format::documents(format, std::slice::from_ref(&document))?
+        }
+    };
+    session.streams.out.write_all(text.as_bytes())?;
+    let broken = report
+        .findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error && !finding.repaired);
+    Ok(i32::from(broken))
+}
+
+/// One line for each finding, then what was looked at.
+fn report_text(report: &CheckReport) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let repaired = if finding.repaired { " (repaired)" } else { "" };
+        text.push_str(&format!("{severity}: {}{repaired}\n", finding.what));
+    }
+    let checked: Vec<String> =
+        report.checked.iter().map(|(what, count)| format!("{count} {what}")).collect();
+    text.push_str(&format!(
+        "Checked {}: ",
+        if checked.is_empty() { "nothing".to_owned() } else { checked.join(", ") }
+    ));
+    let open = report.findings.iter().filter(|finding| !finding.repaired).count();
+    text.push_str(&match open {
+        0 => "no problems\n".to_owned(),
+        1 => "1 problem\n".to_owned(),
+        more => format!("{more} problems\n"),
+    });
+    text
+}
+
+fn events(session: &mut Session<'_, '_>, args: &Events) -> Outcome {
+    let chosen = session.format(args.format.as_deref());
+    let template = match chosen.as_deref().map(str::trim) {
+        None | Some("") => None,
+        Some("json") => Some(Template::parse("{{json .}}")?),
+        Some(text) => Some(Template::parse(text)?),
+    };
+    let query = EventQuery {
+        since: args.since.as_deref().map(moment).transpose()?,
+        until: args.until.as_deref().map(moment).transpose()?,
+        filters: filters(&args.filters)?,
+    };
+    let out = &mut *session.streams.out;
+    let mut failed_template = None;
+    let watched = session.engine.events(&query, &mut |event: &EventRecord| {
+        let line = match &template {
+            None => event_line(event),
+            Some(template) => template.render(&event_document(event)).map_err(|error| {
+                failed_template = Some(Failure::from(error));
+                std::io::Error::other("the template failed")
+            })?,
+        };
+        writeln!(out, "{line}")?;
+        out.flush()
+    });
+    // The template's own words are better than the engine's about a failed write.
+    failed_template.map_or(Ok(()), Err)?;
+    watched?;
+    Ok(0)
+}
+
+fn event_time(event: &EventRecord) -> Timestamp {
+    Timestamp::from_nanosecond(event.time_ns.into()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// `2026-11-21T10:00:00.000000000Z container create 0123… (image=x, name=y)`
+fn event_line(event: &EventRecord) -> String {
+    let attributes: Vec<String> =
+        event.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let facts =
+        if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
+    let time = event_time(event).strftime("%Y-%m-%dT%H:%M:%S.%9fZ");
+    format!("{time} {} {} {}{facts}", event.kind, event.action, event.actor)
+}
+
+/// Docker's event object.
+fn event_document(event: &EventRecord) -> Value {
+    json!({
+        "Type": event.kind,
+        "Action": event.action,
+        "Actor": {"ID": event.actor, "Attributes": event.attributes},
+        "scope": "local",
+        "time": event_time(event).as_second(),
+        "timeNano": event.time_ns,
+    })
+}
+
+fn info(session: &mut Session<'_, '_>, args: &Info) -> Outcome {
+    let document = session.engine.info()?;
+    let chosen = session.format(args.format.as_deref());
+    let text = match chosen.as_deref().map(str::trim) {
+        None | Some("") => outline(&document, 0),
+        format => format::documents(format, std::slice::from_ref(&document))?,
+    };
+    session.streams.out.write_all(text.as_bytes())?;
+    Ok(0)
+}
+
+/// `Name: value` lines, objects indented below their names; what is empty is left out.
+fn outline(document: &Value, depth: usize) -> String {
+    let mut text = String::new();
+    let indent = " ".repeat(depth);
+    for (name, value) in document.as_object().into_iter().flatten() {
+        match value {
+            Value::Null => {}
+            Value::String(line) if line.is_empty() => {}
+            Value::String(line) => text.push_str(&format!("{indent}{name}: {line}\n")),
+            Value::Array(items) if items.is_empty() => {}
+            Value::Array(items) => {
+                let items: Vec<String> = items
+                    .iter()
+                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                    .collect();
+                text.push_str(&format!("{indent}{name}: {}\n", items.join(" ")));
+            }
+            Value::Object(_) => {
+                let below = outline(value, depth + 1);
+                if !below.is_empty() {
+                    text.push_str(&format!("{indent}{name}:\n{below}"));
+                }
+            }
+            other => text.push_str(&format!("{indent}{name}: {other}\n")),
+        }
+    }
+    text
+}
+
+/// `version`
+pub fn version(streams: &mut Streams<'_>, args: &Info, default_format: Option<&str>) -> Outcome {
+    let document = json!({
+        "Version": env!("CARGO_PKG_VERSION"),
+        "Os": std::env::consts::OS,
+        "Arch": go_architecture(std::env::consts::ARCH),
+    });
+    let text = match args.format.as_deref().or(default_format).map(str::trim) {
+        None | Some("") => outline(&json!({"orlop": document}), 0),
+        format => format::documents(format, std::slice::from_ref(&document))
+            .map_err(|failure: Failure| failure.during("version"))?,
+    };
+    streams.out.write_all(text.as_bytes())?;
+    Ok(0)
+}
+
+/// Docker speaks of architectures in Go's words.
+fn go_architecture(name: &str) -> &str {
+    match name {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+#[path = "system_tests.rs"]
+mod tests;

@@ -1,0 +1,109 @@
+//! orlop's command line: Docker's commands, flags, tables and texts over the engine.
+//!
+//! [`run`] is the whole library: words in, exit code out. Commands write to the streams they are
+//! given; errors are one line on standard error (`orlop: run: No such image: x`) and perhaps a hint.
+
+mod args;
+mod commands;
+mod failure;
+mod format;
+mod io;
+pub mod logging;
+mod omitted;
+mod request;
+mod rows;
+
+use std::ffi::OsString;
+use std::str::FromStr as _;
+
+use orlop_engine::{Engine, EngineOptions};
+use tracing::level_filters::LevelFilter;
+
+use args::{Cli, Command, Global, Parsed, SystemShortcut};
+use commands::Session;
+use failure::{BROKEN_PIPE, Failure, Outcome};
+use io::Streams;
+
+/// Runs one command; `args` begins with the program's name. Returns the exit code.
+#[must_use]
+#[allow(clippy::needless_pass_by_value)] // The words are this command's own.
+pub fn run(args: Vec<OsString>) -> i32 {
+    // Not locked: `import -` reads standard input itself.
+    let mut input = std::io::stdin();
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let mut err = std::io::stderr();
+    run_with(&args, &mut Streams { input: &mut input, out: &mut out, err: &mut err })
+}
+
+/// Runs one command on other streams.
+fn run_with(words: &[OsString], streams: &mut Streams<'_>) -> i32 {
+    let borrowed = Streams { input: streams.input, out: streams.out, err: streams.err };
+    let outcome = execute(words, borrowed);
+    let outcome = outcome.and_then(|code| {
+        streams.out.flush()?;
+        Ok(code)
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            // What was written so far belongs before the error. If either stream is gone there is
+            // nobody left to tell.
+            let _ = streams.out.flush();
+            if failure.code != BROKEN_PIPE {
+                let _ = streams.err.write_all(failure.lines().as_bytes());
+            }
+            failure.code
+        }
+    }
+}
+
+fn execute(words: &[OsString], mut streams: Streams<'_>) -> Outcome {
+    let Cli { global, command } = match args::parse(words)? {
+        Parsed::Command(cli) => *cli,
+        Parsed::Text(text) => {
+            streams.out.write_all(text.as_bytes())?;
+            return Ok(0);
+        }
+    };
+    start_logging(&global.log_level)?;
+    if let Command::System(SystemShortcut::Version(args)) = &command {
+        return commands::version(&mut streams, args, global.format.as_deref());
+    }
+    let engine = Engine::open(engine_options(&global))?;
+    commands::dispatch(
+        &mut Session { engine: &engine, streams, default_format: global.format },
+        command,
+    )
+}
+
+/// Sends log lines to standard error.
+fn start_logging(level: &str) -> Result<(), Failure> {
+    let level = LevelFilter::from_str(level).map_err(|_| {
+        Failure::new(format!(
+            "unable to parse log level: {level}: must be one of error, warn, info, debug or trace"
+        ))
+    })?;
+    logging::start(level);
+    Ok(())
+}
+
+fn engine_options(global: &Global) -> EngineOptions {
+    let mut global_arguments: Vec<OsString> = vec!["--root".into(), global.root.clone().into()];
+    if let Some(run_root) = &global.run_root {
+        global_arguments.extend(["--run-root".into(), run_root.clone().into()]);
+    }
+    if let Some(driver) = &global.storage_driver {
+        global_arguments.extend(["--storage-driver".into(), driver.into()]);
+    }
+    global_arguments.extend(["--log-level".into(), global.log_level.clone().into()]);
+    EngineOptions {
+        root: global.root.clone(),
+        run_root: global.run_root.clone(),
+        storage_driver: global.storage_driver.clone(),
+        global_arguments,
+    }
+}
+
+#[cfg(test)]
+#[path = "lib_tests.rs"]
+mod tests;

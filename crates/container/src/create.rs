@@ -1,0 +1,409 @@
+//! Creates containers.
+//!
+//! Order: check everything that can be checked, make volumes, prepare the writable layer and the
+//! container's directory, fill fresh volumes from the image, then commit one row that refers to all
+//! of it. What a failure or a crash leaves before that row is unowned and swept; anonymous volumes of
+//! a failed creation are removed at once.
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use orlop_image::Images;
+use orlop_layer::WritableOptions;
+use orlop_meta::{ContainerRecord, ContainerState, Durability, ImageRecord, Query, VolumeRecord};
+use orlop_sys::confined::Root;
+use orlop_types::config::{Config, HostConfig, Mount};
+use orlop_types::mount::VolumesFrom;
+use orlop_types::network::Protocol;
+use orlop_types::{ContainerId, ContainerName, ImageId, ParseError, VolumeName};
+use orlop_volume::{NewVolume, Volumes};
+
+use crate::error::system;
+use crate::lookup::find;
+use crate::merge::{command, merge};
+use crate::mount_plan::{self, MountEntry, MountKind, Requests};
+use crate::network::{NetworkMode, parse_mode};
+use crate::plan::{entries, runtime_choice};
+use crate::settle::container_event;
+use crate::{Containers, Error, Result, names, now_ns, now_text, ports};
+
+/// Names that are tried for a container that nobody named.
+const NAME_ATTEMPTS: u32 = 16;
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct CreateRequest {
+    /// Name; one is made if there is none.
+    pub name: Option<String>,
+    /// Image by name or id.
+    pub image: String,
+    /// What runs, before the image's proposals are merged in.
+    pub config: Config,
+    /// What of the host it gets.
+    pub host_config: HostConfig,
+}
+
+/// A created container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Its id.
+    pub id: ContainerId,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+impl Containers<'_> {
+    /// Creates a container.
+    pub fn create(&self, request: CreateRequest) -> Result<Created> {
+        let name = request.name.as_deref().map(str::parse::<ContainerName>).transpose()?;
+        if let Some(name) = &name {
+            self.store.read(|query| check_name(query, name))?;
+        }
+        let images = Images::new(self.store, self.layers);
+        let image = images.resolve(&request.image)?;
+        let mut config = request.config;
+        merge(&mut config, &images.config(&image)?.config);
+        check(&config, &request.host_config)?;
+        config.image.clone_from(&request.image);
+        let id = ContainerId::of_bytes(&rand::random());
+        let mut host_config = request.host_config;
+        default_hostname(&mut config, &host_config, &id)?;
+        if host_config.cgroupns_mode.is_empty() {
+            // Docker's rule: with v1, a namespace of its own hides too little to be worth it.
+            let mode = if orlop_runtime::cgroup::is_unified() { "private" } else { "host" };
+            mode.clone_into(&mut host_config.cgroupns_mode);
+        }
+        let mut mounts = self.mount_plan(&config, &host_config)?;
+        let volumes = match self.make_volumes(&mut mounts) {
+            Ok(volumes) => volumes,
+            Err(error) => return Err(self.give_up(error, &mounts)),
+        };
+        orlop_sys::fault::point("container.create.volumes");
+        let record = ContainerRecord {
+            id: id.clone(),
+            name: name.clone().unwrap_or_else(|| names::generate(rand::random(), 0)),
+            image: Some(image.id.clone()),
+            image_id: image.id.clone(),
+            top_layer: image.top_layer.clone(),
+            config,
+            host_config,
+            mounts: serde_json::to_value(&mounts).map_err(|error| damaged(&error))?,
+            state: ContainerState::default(),
+            created_at: now_text(),
+        };
+        match self.build(record, name.is_some(), &image, &mounts, &volumes) {
+            Ok(()) => Ok(Created { id, warnings: Vec::new() }),
+            Err(error) => Err(self.give_up(error, &mounts)),
+        }
+    }
+
+    /// Makes what the row refers to, then the row.
+    fn build(
+        &self,
+        mut record: ContainerRecord,
+        named: bool,
+        image: &ImageRecord,
+        mounts: &[MountEntry],
+        volumes: &[Option<VolumeRecord>],
+    ) -> Result<()> {
+        let mut staged = self.store.stage()?;
+        let directory = self.store.paths.container(&record.id);
+        staged.publish("", &directory, orlop_meta::Sync::Nothing)?;
+        orlop_sys::fault::point("container.create.directory");
+        let options = writable_options(&record.host_config);
+        let outcome = self
+            .layers
+            .create_writable(&record.id, image.top_layer.as_ref(), options)
+            .map_err(Error::from)
+            .and_then(|writable| {
+                orlop_sys::fault::point("container.create.layer");
+                self.fill_volumes(image, mounts, volumes)?;
+                self.commit(&mut record, named, mounts)?;
+                orlop_sys::fault::point("container.create.committed");
+                // Only now may a sweep look at the layer's directory again.
+                drop(writable.guard);
+                Ok(())
+            });
+        if outcome.is_err() {
+            self.discard(&record.id, &directory);
+        }
+        outcome
+    }
+
+    /// Commits the row with its references; a made-up name that is taken is replaced.
+    fn commit(
+        &self,
+        record: &mut ContainerRecord,
+        named: bool,
+        mounts: &[MountEntry],
+    ) -> Result<()> {
+        orlop_sys::fault::point("container.create.built");
+        let images = self.mounted_images(mounts)?;
+        for attempt in 1.. {
+            let outcome = self.store.write(Durability::Lazy, |query| {
+                check_name(query, &record.name)?;
+                query.container_insert(record)?;
+                for entry in mounts.iter().filter(|entry| entry.kind == MountKind::Volume) {
+                    let name: VolumeName = entry.source.parse()?;
+                    query
+                        .volume_reference(&record.id, &name)
+                        .map_err(|error| volume_gone(error, &name))?;
+                }
+                for image in &images {
+                    query.image_reference(&record.id, image)?;
+                }
+                Ok(query.event_insert(&container_event(record, "create", now_ns()))?)
+            });
+            match outcome {
+                Err(Error::NameTaken { .. }) if !named && attempt < NAME_ATTEMPTS => {
+                    record.name = names::generate(rand::random(), attempt);
+                }
+                other => return other,
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides every mount.
+    fn mount_plan(&self, config: &Config, host_config: &HostConfig) -> Result<Vec<MountEntry>> {
+        let mut inherited = Vec::new();
+        for raw in host_config.volumes_from.iter().flatten() {
+            let from = VolumesFrom::parse(raw)?;
+            let other =
+                self.store.read(|query| find(query, &from.container)).map_err(
+                    |error| match error {
+                        // Docker answers 400 here, not 404.
+                        Error::NotFound { name } => {
+                            Error::Invalid(ParseError::new(format!("No such container: {name}")))
+                        }
+                        other => other,
+                    },
+                )?;
+            inherited.push((entries(&other)?, from.read_only));
+        }
+        let empty_binds: Vec<String> = Vec::new();
+        let empty_mounts: Vec<Mount> = Vec::new();
+        let plan = mount_plan::plan(&Requests {
+            volumes_from: &inherited,
+            binds: host_config.binds.as_ref().unwrap_or(&empty_binds),
+            mounts: host_config.mounts.as_ref().unwrap_or(&empty_mounts),
+            tmpfs: host_config.tmpfs.as_ref(),
+            volumes: config.volumes.as_ref(),
+            volume_driver: &host_config.volume_driver,
+        })?;
+        for entry in &plan {
+            check_source(entry)?;
+        }
+        Ok(plan)
+    }
+
+    /// The images that are mounted beside the container's own.
+    fn mounted_images(&self, mounts: &[MountEntry]) -> Result<Vec<ImageId>> {
+        let images = Images::new(self.store, self.layers);
+        mounts
+            .iter()
+            .filter(|entry| entry.kind == MountKind::Image)
+            .map(|entry| Ok(images.resolve(&entry.source)?.id))
+            .collect()
+    }
+
+    /// Makes the volumes of the plan, or finds those that exist; writes new names into the plan.
+    fn make_volumes(&self, mounts: &mut [MountEntry]) -> Result<Vec<Option<VolumeRecord>>> {
+        let volumes = Volumes::new(self.store);
+        mounts
+            .iter_mut()
+            .map(|entry| {
+                if entry.kind != MountKind::Volume {
+                    return Ok(None);
+                }
+                let (record, _created) = volumes.create(NewVolume {
+                    name: (!entry.source.is_empty()).then(|| entry.source.clone()),
+                    driver: entry.driver.clone(),
+                    labels: entry.labels.clone(),
+                    options: entry.driver_options.clone(),
+                })?;
+                record.name.as_str().clone_into(&mut entry.source);
+                record.driver.clone_into(&mut entry.driver);
+                Ok(Some(record))
+            })
+            .collect()
+    }
+
+    /// Fills fresh volumes with what the image has at their targets (copy-up).
+    fn fill_volumes(
+        &self,
+        image: &ImageRecord,
+        mounts: &[MountEntry],
+        volumes: &[Option<VolumeRecord>],
+    ) -> Result<()> {
+        let wanted = mounts.iter().zip(volumes).filter_map(|(entry, volume)| {
+            volume.as_ref().filter(|_| !entry.no_copy).map(|volume| (entry, volume))
+        });
+        let Some(top_layer) = &image.top_layer else { return Ok(()) };
+        let mut root = None;
+        for (entry, volume) in wanted {
+            if root.is_none() {
+                let recipe = self.layers.view(top_layer)?;
+                let mounted =
+                    orlop_sys::mount::mount_rootfs(&recipe).map_err(|source| Error::System {
+                        operation: "mount image",
+                        subject: image.id.short().to_owned(),
+                        source: std::io::Error::other(source),
+                    })?;
+                root = Some(Root::of_mount(mounted).map_err(|source| Error::System {
+                    operation: "open image",
+                    subject: image.id.short().to_owned(),
+                    source: std::io::Error::other(source),
+                })?);
+            }
+            if let Some(root) = &root {
+                fill_volume(root, entry, volume, &Volumes::new(self.store))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a failed creation has made.
+    fn discard(&self, id: &ContainerId, directory: &Path) {
+        let removed = self.layers.remove_writable(id, &now_text());
+        if let Err(error) = removed {
+            tracing::debug!(container = %id, %error, "cannot remove the layer of a failed creation");
+        }
+        if let Err(error) = std::fs::remove_dir_all(directory) {
+            tracing::debug!(container = %id, %error, "cannot remove the directory of a failed creation");
+        }
+    }
+
+    /// Removes the anonymous volumes of a failed creation; hands the error on.
+    fn give_up(&self, error: Error, mounts: &[MountEntry]) -> Error {
+        let fresh = |entry: &&MountEntry| {
+            entry.is_anonymous_volume() && entry.origin != mount_plan::Origin::OtherContainer
+        };
+        let names: Vec<VolumeName> =
+            mounts.iter().filter(fresh).filter_map(|entry| entry.source.parse().ok()).collect();
+        if !names.is_empty()
+            && let Err(error) = Volumes::new(self.store).remove_anonymous_of(&names)
+        {
+            tracing::debug!(%error, "cannot remove the volumes of a failed creation");
+        }
+        error
+    }
+}
+
+/// A layer that dies with its container need not be synced at all.
+pub(crate) fn writable_options(host_config: &HostConfig) -> WritableOptions {
+    WritableOptions { volatile: host_config.auto_remove }
+}
+
+/// Fills one volume. A target that the image does not have, or that is no directory, has nothing to
+/// copy.
+fn fill_volume(
+    root: &Root,
+    entry: &MountEntry,
+    volume: &VolumeRecord,
+    volumes: &Volumes<'_>,
+) -> Result<()> {
+    let relative = entry.target.trim_start_matches('/');
+    let directory = match root.open_dir(if relative.is_empty() { "." } else { relative }) {
+        Ok(directory) => directory,
+        Err(error) if error.io_kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(_) if entry.origin != mount_plan::Origin::Anonymous => return Ok(()),
+        Err(_) => {
+            return Err(Error::Invalid(ParseError::new(format!(
+                "cannot mount volume over existing file, file exists {}",
+                entry.target
+            ))));
+        }
+    };
+    volumes.populate(volume, Path::new(&entry.subpath), directory.as_fd())?;
+    Ok(())
+}
+
+fn check_name(query: &Query<'_>, name: &ContainerName) -> Result<()> {
+    match query.container_by_name(name.as_str())? {
+        Some(owner) => Err(Error::NameTaken {
+            name: name.as_str().to_owned(),
+            owner: owner.id.as_str().to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Checks what needs neither store nor kernel.
+fn check(config: &Config, host_config: &HostConfig) -> Result<()> {
+    let invalid = |text: String| Err(Error::Invalid(ParseError::new(text)));
+    if command(config).is_empty() {
+        return invalid("no command specified".to_owned());
+    }
+    runtime_choice(&host_config.runtime)?;
+    let directory = &config.working_dir;
+    if !directory.is_empty() && !directory.starts_with('/') {
+        return invalid(format!(
+            "the working directory '{directory}' is invalid, it needs to be an absolute path"
+        ));
+    }
+    let restart = host_config.restart_policy.name.as_str();
+    if host_config.auto_remove && !matches!(restart, "" | "no") {
+        return invalid("can't create 'AutoRemove' container with restart policy".to_owned());
+    }
+    if let Some(signal) = &config.stop_signal {
+        signal.parse::<orlop_types::signal::Signal>()?;
+    }
+    let mode = parse_mode(&host_config.network_mode)?;
+    let requests = ports::requests(config, host_config)?;
+    if mode == NetworkMode::Bridge
+        && requests.iter().any(|request| request.protocol == Protocol::Sctp)
+    {
+        return invalid(
+            "publishing SCTP ports is not supported; publish TCP or UDP ports".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// A bind of `--mount` must exist; one of `-v` is made at the start.
+fn check_source(entry: &MountEntry) -> Result<()> {
+    if entry.kind == MountKind::Bind
+        && !entry.create_source
+        && std::fs::metadata(&entry.source).is_err()
+    {
+        return Err(Error::Invalid(ParseError::new(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            entry.source
+        ))));
+    }
+    Ok(())
+}
+
+fn default_hostname(config: &mut Config, host_config: &HostConfig, id: &ContainerId) -> Result<()> {
+    if !config.hostname.is_empty() {
+        return Ok(());
+    }
+    let shares_host = host_config.uts_mode == "host"
+        || parse_mode(&host_config.network_mode)? == NetworkMode::Host;
+    config.hostname = if shares_host {
+        let path = Path::new("/proc/sys/kernel/hostname");
+        std::fs::read_to_string(path).map_err(system("read", path))?.trim().to_owned()
+    } else {
+        id.short().to_owned()
+    };
+    Ok(())
+}
+
+/// A volume that was removed between its creation and the commit.
+fn volume_gone(error: orlop_meta::Error, name: &VolumeName) -> Error {
+    if error.is_constraint() {
+        Error::conflict(format!(
+            "volume {name} was removed while the container was being created; try again"
+        ))
+    } else {
+        error.into()
+    }
+}
+
+fn damaged(error: &serde_json::Error) -> Error {
+    Error::Store(orlop_meta::Error::Damaged {
+        what: "a mount plan".to_owned(),
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,70 @@
+//! The life of containers: mount plan, creation, start, end, removal, and what is shown of them.
+//!
+//! [`mount_plan::plan`] decides every mount by itself, without looking at any file system;
+//! [`Containers`] carries the decisions out over the store, the layers, the volumes and the monitor.
+
+mod attached;
+mod clock;
+mod create;
+mod error;
+mod exec;
+mod files;
+mod idle;
+mod inspect;
+mod logs;
+mod lookup;
+mod merge;
+pub mod mount_plan;
+mod names;
+mod network;
+mod plan;
+mod ports;
+mod remove;
+mod settle;
+mod start;
+mod stop;
+mod summary;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use orlop_layer::LayerStore;
+use orlop_meta::Store;
+
+pub use clock::{now_ns, now_text};
+pub use create::{CreateRequest, Created};
+pub use error::Error;
+pub use exec::ExecRequest;
+pub use logs::LogOptions;
+pub use remove::RemoveOptions;
+pub use start::{StartOptions, Started};
+pub use stop::StopOptions;
+pub use summary::{ContainerQuery, ContainerSummary};
+
+/// Result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Facts about this process and store that every operation on containers needs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The program that is started as the monitor, normally this one.
+    pub executable: PathBuf,
+    /// Global options that lead a child process to the same store.
+    pub global_arguments: Vec<OsString>,
+}
+
+/// Operations on the containers of one store.
+#[derive(Clone, Copy, Debug)]
+pub struct Containers<'a> {
+    store: &'a Store,
+    layers: &'a LayerStore,
+    settings: &'a Settings,
+}
+
+impl<'a> Containers<'a> {
+    /// Brings together what the operations work on.
+    #[must_use]
+    pub fn new(store: &'a Store, layers: &'a LayerStore, settings: &'a Settings) -> Self {
+        Self { store, layers, settings }
+    }
+}

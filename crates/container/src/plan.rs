@@ -1,0 +1,289 @@
+//! Writes the plan that the monitor carries out: every decision of a start in one place.
+
+use std::path::{Path, PathBuf};
+
+use orlop_meta::ContainerRecord;
+use orlop_runtime::StartError;
+use orlop_runtime::plan::{
+    LogPlan, MountSource, PLAN_VERSION, Plan, PlannedMount, ProcessPlan, RuntimeChoice,
+};
+use orlop_types::network::NetworkPlan;
+use orlop_types::{ContainerId, ParseError, VolumeName, size};
+use orlop_volume::{VolumeSource, Volumes};
+
+use crate::create::writable_options;
+use crate::error::system;
+use crate::merge::command;
+use crate::mount_plan::{MountEntry, MountKind};
+use crate::{Containers, Error, Result};
+
+/// Files of the engine that every container sees, unless the user mounts something there.
+const ENGINE_FILES: [(&str, &str); 3] =
+    [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf")];
+/// Where system programs are, also when the caller's search path leaves them out.
+const SYSTEM_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/sbin"];
+/// Log files that are kept unless `max-file` says otherwise.
+const DEFAULT_MAX_FILES: u32 = 1;
+
+impl Containers<'_> {
+    /// Makes the plan of one start.
+    pub(crate) fn make_plan(
+        &self,
+        container: &ContainerRecord,
+        network: NetworkPlan,
+        console_size: (u16, u16),
+    ) -> Result<Plan> {
+        let entries = entries(container)?;
+        let config = &container.config;
+        Ok(Plan {
+            version: PLAN_VERSION,
+            container: container.id.clone(),
+            run_dir: self.store.paths.container_run(&container.id),
+            rootfs: self
+                .layers
+                .writable_recipe(&container.id, writable_options(&container.host_config))?,
+            rootfs_read_only: container.host_config.readonly_rootfs,
+            mounts: self.planned_mounts(container, &entries)?,
+            process: ProcessPlan {
+                args: command(config),
+                env: config.env.clone().unwrap_or_default(),
+                cwd: config.working_dir.clone(),
+                user: config.user.clone(),
+                tty: config.tty,
+                console_size,
+                open_stdin: config.open_stdin,
+                stdin_once: config.stdin_once,
+                privileged: false,
+            },
+            hostname: config.hostname.clone(),
+            domainname: config.domainname.clone(),
+            cgroup: cgroup(&self.store.paths.root, &container.id),
+            host_config: container.host_config.clone(),
+            network,
+            log: self.log_plan(container)?,
+            runtime: runtime_choice(&container.host_config.runtime)?,
+            finish: self.finish_command(&container.id),
+        })
+    }
+
+    fn planned_mounts(
+        &self,
+        container: &ContainerRecord,
+        entries: &[MountEntry],
+    ) -> Result<Vec<PlannedMount>> {
+        let directory = self.store.paths.container(&container.id);
+        let taken = |target: &str| entries.iter().any(|entry| entry.target == target);
+        let files =
+            ENGINE_FILES.iter().filter(|(_, target)| !taken(target)).map(|(name, target)| {
+                PlannedMount {
+                    target: PathBuf::from(target),
+                    source: MountSource::Bind {
+                        path: directory.join(name),
+                        subpath: None,
+                        recursive: false,
+                    },
+                    read_only: container.host_config.readonly_rootfs,
+                    read_only_top_only: false,
+                    propagation: "rprivate".to_owned(),
+                }
+            });
+        let mut mounts: Vec<PlannedMount> = files.collect();
+        for entry in entries {
+            mounts.push(PlannedMount {
+                target: PathBuf::from(&entry.target),
+                source: self.mount_source(entry)?,
+                read_only: entry.read_only,
+                read_only_top_only: entry.read_only_top_only,
+                propagation: if entry.propagation.is_empty() {
+                    "rprivate".to_owned()
+                } else {
+                    entry.propagation.clone()
+                },
+            });
+        }
+        // Stable: the engine's files stay before the user's mounts of equal depth.
+        mounts.sort_by_key(|mount| mount.target.components().count());
+        Ok(mounts)
+    }
+
+    fn mount_source(&self, entry: &MountEntry) -> Result<MountSource> {
+        let subpath = (!entry.subpath.is_empty()).then(|| PathBuf::from(&entry.subpath));
+        Ok(match entry.kind {
+            MountKind::Tmpfs => MountSource::Tmpfs { options: entry.tmpfs_options.clone() },
+            MountKind::Bind => {
+                let path = PathBuf::from(&entry.source);
+                if entry.create_source {
+                    create_bind_source(&path)?;
+                }
+                MountSource::Bind { path, subpath, recursive: !entry.non_recursive }
+            }
+            MountKind::Volume => {
+                let path = self.volume_directory(&entry.source)?;
+                MountSource::Bind { path, subpath, recursive: true }
+            }
+            MountKind::Image => {
+                let image =
+                    orlop_image::Images::new(self.store, self.layers).resolve(&entry.source)?;
+                let top_layer = image.top_layer.ok_or_else(|| {
+                    ParseError::new(format!("image `{}` has no layers to mount", entry.source))
+                })?;
+                let recipe = self.layers.view(&top_layer)?;
+                MountSource::Image { recipe, subpath }
+            }
+        })
+    }
+
+    /// The directory that holds a volume's data.
+    pub(crate) fn volume_directory(&self, name: &str) -> Result<PathBuf> {
+        let volumes = Volumes::new(self.store);
+        let name: VolumeName = name.parse()?;
+        let record = volumes.find(name.as_str())?;
+        match volumes.source(&record)? {
+            VolumeSource::Directory(path) => Ok(path),
+            VolumeSource::Filesystem { fstype, options, device } => {
+                bound_directory(&name, &options, &device).unwrap_or_else(|| {
+                    Err(Error::Start(StartError {
+                        exit_code: 125,
+                        message: format!(
+                            "error while mounting volume `{name}`: type `{fstype}` with options `{options}` is not \
+                             supported yet; what is: `type=none,o=bind`"
+                        ),
+                    }))
+                })
+            }
+        }
+    }
+
+    fn log_plan(&self, container: &ContainerRecord) -> Result<LogPlan> {
+        let log = &container.host_config.log_config;
+        match log.kind.as_str() {
+            "none" => Ok(LogPlan::None),
+            "json-file" | "" => {
+                let max_size = match log.config.get("max-size") {
+                    Some(text) if text != "-1" => {
+                        u64::try_from(size::parse_decimal_bytes(text)?).unwrap_or(0)
+                    }
+                    _ => 0,
+                };
+                let max_files = log.config.get("max-file").and_then(|text| text.parse().ok());
+                Ok(LogPlan::JsonFile {
+                    path: self.log_path(&container.id),
+                    max_size_bytes: max_size,
+                    max_files: max_files.unwrap_or(DEFAULT_MAX_FILES).max(1),
+                })
+            }
+            other => Err(Error::Invalid(ParseError::new(format!(
+                "logger: no log driver named '{other}' is registered"
+            )))),
+        }
+    }
+
+    /// Where the `json-file` driver writes.
+    #[must_use]
+    pub fn log_path(&self, id: &ContainerId) -> PathBuf {
+        self.store.paths.container(id).join(format!("{id}-json.log"))
+    }
+
+    /// What the monitor runs when the container has ended.
+    fn finish_command(&self, id: &ContainerId) -> Vec<String> {
+        let program = self.settings.executable.to_string_lossy().into_owned();
+        let options =
+            self.settings.global_arguments.iter().map(|word| word.to_string_lossy().into_owned());
+        std::iter::once(program)
+            .chain(options)
+            .chain(["container-ended".to_owned(), id.as_str().to_owned()])
+            .collect()
+    }
+}
+
+/// The directory of a volume with `o=bind`; `None` for what only a mount of its own can be.
+fn bound_directory(name: &VolumeName, options: &str, device: &str) -> Option<Result<PathBuf>> {
+    let words: Vec<&str> = options.split(',').map(str::trim).collect();
+    let bind = words.iter().any(|word| matches!(*word, "bind" | "rbind"));
+    if !bind || !words.iter().all(|word| matches!(*word, "bind" | "rbind" | "rw" | "")) {
+        return None;
+    }
+    let path = PathBuf::from(device);
+    if path.is_dir() {
+        return Some(Ok(path));
+    }
+    let reason = if path.exists() { "not a directory" } else { "no such file or directory" };
+    Some(Err(StartError {
+        exit_code: if path.exists() { 125 } else { 127 },
+        message: format!(
+            "error while mounting volume `{name}`: failed to mount local volume: mount {device}: {reason}"
+        ),
+    }
+    .into()))
+}
+
+/// The mount plan as it was kept with the container.
+pub(crate) fn entries(container: &ContainerRecord) -> Result<Vec<MountEntry>> {
+    serde_json::from_value(container.mounts.clone()).map_err(|error| {
+        Error::Store(orlop_meta::Error::Damaged {
+            what: format!("the mounts of container {}", container.id),
+            reason: error.to_string(),
+        })
+    })
+}
+
+/// The control group of a container: one parent for each store, so that stores do not meet.
+pub(crate) fn cgroup(root: &Path, id: &ContainerId) -> String {
+    format!("{}/{id}", cgroup_parent(root))
+}
+
+/// The parent of a store's control groups.
+pub(crate) fn cgroup_parent(root: &Path) -> String {
+    format!("/{}", orlop_net::names::table_name(root))
+}
+
+/// Finds a runtime by name: the linked-in one, or a program by path or in the search path.
+///
+/// # Errors
+/// Docker's text for a runtime that is not there.
+pub(crate) fn runtime_choice(name: &str) -> Result<RuntimeChoice, ParseError> {
+    if matches!(name, "" | "builtin") {
+        return Ok(RuntimeChoice::Builtin);
+    }
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&search).chain(SYSTEM_DIRECTORIES.map(PathBuf::from));
+    let is_program = |path: &PathBuf| {
+        path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    let found = if name.contains('/') {
+        Some(PathBuf::from(name)).filter(is_program)
+    } else {
+        directories.map(|directory| directory.join(name)).find(is_program)
+    };
+    found
+        .map(RuntimeChoice::External)
+        .ok_or_else(|| ParseError::new(format!("unknown or invalid runtime name: {name}")))
+}
+
+/// `-v /missing:/x` makes the host directory, as Docker does: mode 0755, owned by root.
+fn create_bind_source(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path).map_err(system("make the bind source", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runtimes_are_found_by_name_or_path() {
+        assert_eq!(runtime_choice(""), Ok(RuntimeChoice::Builtin));
+        assert_eq!(runtime_choice("builtin"), Ok(RuntimeChoice::Builtin));
+        let shell = RuntimeChoice::External("/bin/sh".into());
+        assert_eq!(runtime_choice("/bin/sh"), Ok(shell));
+        assert!(
+            matches!(runtime_choice("sh"), Ok(RuntimeChoice::External(path)) if path.is_absolute())
+        );
+        for missing in ["no-such-runtime", "/etc/passwd", "./nothing"] {
+            let text = runtime_choice(missing).expect_err("not a program").to_string();
+            assert_eq!(text, format!("unknown or invalid runtime name: {missing}"));
+        }
+    }
+}

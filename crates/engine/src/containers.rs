@@ -1,0 +1,85 @@
+//! Operations on containers.
+
+use orlop_types::ContainerId;
+use serde_json::Value;
+
+use crate::{
+    ContainerQuery, ContainerSummary, CreateRequest, Created, Engine, ExecRequest, LogEntry,
+    LogOptions, RemoveOptions, Result, StartOptions, Started, StopOptions,
+};
+
+impl Engine {
+    /// Creates a container.
+    pub fn container_create(&self, request: CreateRequest) -> Result<Created> {
+        Ok(self.containers().create(request)?)
+    }
+
+    /// Starts a container.
+    pub fn container_start(&self, name: &str, options: StartOptions) -> Result<Started> {
+        Ok(self.containers().start(name, options)?)
+    }
+
+    /// Stops a container.
+    pub fn container_stop(&self, name: &str, options: &StopOptions) -> Result<()> {
+        Ok(self.containers().stop(name, options)?)
+    }
+
+    /// Stops and starts a container.
+    pub fn container_restart(&self, name: &str, options: &StopOptions) -> Result<()> {
+        Ok(self.containers().restart(name, options)?)
+    }
+
+    /// Sends a signal to a container's first process.
+    pub fn container_kill(&self, name: &str, signal: &str) -> Result<()> {
+        Ok(self.containers().kill(name, signal)?)
+    }
+
+    /// Removes a container.
+    pub fn container_remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
+        self.store.make_room();
+        self.containers().remove(name, options)?;
+        self.reap_in_background();
+        Ok(())
+    }
+
+    /// Gives a container another name.
+    pub fn container_rename(&self, name: &str, new: &str) -> Result<()> {
+        Ok(self.containers().rename(name, new)?)
+    }
+
+    /// Waits for the end of a container; its exit code.
+    pub fn container_wait(&self, name: &str) -> Result<i64> {
+        Ok(self.containers().wait(name)?)
+    }
+
+    /// Lists containers.
+    pub fn container_list(&self, query: &ContainerQuery) -> Result<Vec<ContainerSummary>> {
+        Ok(self.containers().list(query)?)
+    }
+
+    /// Shows everything about a container.
+    pub fn container_inspect(&self, name: &str) -> Result<Value> {
+        Ok(self.containers().inspect(name)?)
+    }
+
+    /// Hands what a container has written to `sink`, line by line.
+    pub fn container_logs(
+        &self,
+        name: &str,
+        options: LogOptions,
+        sink: &mut dyn FnMut(&LogEntry) -> std::io::Result<()>,
+    ) -> Result<()> {
+        Ok(self.containers().logs(name, options, sink)?)
+    }
+
+    /// Runs a process in a container, on the caller's own standard streams; its exit code.
+    pub fn container_exec(&self, name: &str, request: &ExecRequest) -> Result<u8> {
+        Ok(self.containers().exec(name, request)?)
+    }
+
+    /// What the monitor has run when its container has ended.
+    pub fn container_ended(&self, id: &ContainerId) -> Result<()> {
+        self.containers().ended(id)?;
+        self.reap()
+    }
+}

@@ -1,0 +1,79 @@
+//! Following a container in the foreground: `run`, `start -a`, `attach`.
+
+use orlop_runtime::attach::{Client, Outcome, ProxyOptions};
+
+use crate::{Engine, Error, Result, Started};
+
+/// How the caller takes part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Whether the caller's standard input goes to the container.
+    pub stdin: bool,
+    /// Keys that leave a terminal; empty for none.
+    pub detach_keys: Vec<u8>,
+    /// Whether signals that the caller gets go to the container.
+    pub signal_proxy: bool,
+}
+
+/// How following a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// Its first process has ended with this exit code.
+    Exited(u8),
+    /// The user left; the container runs on.
+    Detached,
+    /// The caller itself was asked to end by this signal.
+    Interrupted(i32),
+}
+
+impl Engine {
+    /// Follows a container that was started with `attach` until it ends or the user leaves; removes
+    /// one that removes itself.
+    pub fn follow(&self, started: Started, options: &RunOptions) -> Result<RunOutcome> {
+        let Some(client) = started.attached else {
+            return Err(Error::Invalid(orlop_types::ParseError::new(
+                "the container was started without attaching",
+            )));
+        };
+        self.proxy(started.id.as_str(), client, options)
+    }
+
+    /// Connects to a running container and follows it.
+    pub fn attach(&self, name: &str, options: &RunOptions) -> Result<RunOutcome> {
+        // By its id from here on: at its end the name may be another container's.
+        let id = self.containers().id(name)?;
+        let client = self.containers().attach(id.as_str())?;
+        self.proxy(id.as_str(), client, options)
+    }
+
+    fn proxy(&self, name: &str, mut client: Client, options: &RunOptions) -> Result<RunOutcome> {
+        let containers = self.containers();
+        let (tty, open_stdin) = containers.streams(name)?;
+        let signal_target =
+            if options.signal_proxy && !tty { containers.process(name)? } else { None };
+        let stdin = (options.stdin && open_stdin).then(rustix::stdio::stdin);
+        let proxy_options =
+            ProxyOptions { tty, detach_keys: options.detach_keys.clone(), signal_target };
+        let outcome = client.proxy(
+            stdin,
+            rustix::stdio::stdout(),
+            rustix::stdio::stderr(),
+            &proxy_options,
+        )?;
+        match outcome {
+            Outcome::Exit(code) => {
+                if containers.take_over(name, &mut client)? {
+                    self.reap_in_background();
+                }
+                Ok(RunOutcome::Exited(code))
+            }
+            Outcome::Detached => Ok(RunOutcome::Detached),
+            Outcome::Interrupted(signal) => Ok(RunOutcome::Interrupted(signal)),
+            Outcome::Lost => {
+                // The monitor is gone: looking at the container settles what became of it.
+                let code = containers.wait(name)?;
+                Ok(RunOutcome::Exited(u8::try_from(code).unwrap_or(u8::MAX)))
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Images: configurations, their names, and what happens to them.
+//!
+//! An image is a row whose configuration's bytes hash to its id; its layers belong to
+//! [`orlop_layer::LayerStore`]. Every change of rows is one transaction together with its events.
+//! Layers come before the image that needs them and go after it, so a cut leaves at worst a layer
+//! that nothing needs: [`Images::unreferenced_layers`].
+
+mod describe;
+mod error;
+mod glob;
+mod images;
+mod import;
+mod layers;
+mod list;
+mod prune;
+mod remove;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod crash_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use describe::HistoryItem;
+pub use error::{Conflict, Error};
+pub use images::Images;
+pub use import::{ImportOptions, Platform};
+pub use list::ImageSummary;
+pub use prune::Pruned;
+pub use remove::{Removal, RemoveOptions};
+
+/// Result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,33 @@
+//! Layers and storage drivers.
+//!
+//! A [`StorageDriver`] knows how the content of layers is laid out and put together; [`LayerStore`]
+//! keeps layers and writable layers in a store: rows, staging, trash. Layers are shared: an image
+//! whose lower layers are there already adds only what is new.
+
+mod choose;
+mod driver;
+mod error;
+mod import;
+mod init;
+mod overlay;
+mod prune;
+mod store;
+mod vfs;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod conformance_import;
+#[cfg(test)]
+mod testing;
+
+pub use choose::{Chosen, choose};
+pub use driver::{LayerKey, StorageDriver, WritableOptions};
+pub use error::Error;
+pub use import::{ImportOptions, Layer, Unpacked, chain_id};
+pub use overlay::OverlayDriver;
+pub use store::{LayerStore, NewWritable};
+pub use vfs::VfsDriver;
+
+/// Result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,376 @@
+//! Rows of containers, their state, their end points.
+
+use std::net::Ipv4Addr;
+
+use orlop_types::config::{Config, HostConfig};
+use orlop_types::network::{BridgePlan, Protocol, PublishedPort};
+use orlop_types::{ChainId, ContainerId, ContainerName, ImageId, ParseError};
+use rusqlite::params;
+use serde::{Deserialize, Serialize};
+
+use crate::database::{json, parsed, parsed_option, to_json};
+use crate::{Query, Result};
+
+/// Docker's `State.Status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerStatus {
+    /// Made, never started.
+    #[default]
+    Created,
+    /// Its first process runs.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Between two runs.
+    Restarting,
+    /// Being removed.
+    Removing,
+    /// Its first process has ended.
+    Exited,
+    /// Could not be removed whole.
+    Dead,
+}
+
+impl ContainerStatus {
+    /// Docker's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Removing => "removing",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Whether there is (or may be) a process.
+    #[must_use]
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting)
+    }
+}
+
+impl std::str::FromStr for ContainerStatus {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Ok(match text {
+            "created" => Self::Created,
+            "running" => Self::Running,
+            "paused" => Self::Paused,
+            "restarting" => Self::Restarting,
+            "removing" => Self::Removing,
+            "exited" => Self::Exited,
+            "dead" => Self::Dead,
+            _ => return Err(ParseError::new(format!("invalid container status `{text}`"))),
+        })
+    }
+}
+
+/// What a container is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    /// The state's name.
+    pub status: ContainerStatus,
+    /// Pid of the first process, 0 without one.
+    pub pid: i32,
+    /// Start time of that process in clock ticks since boot: tells a reused pid.
+    pub start_ticks: u64,
+    /// RFC 3339 time of the last start.
+    pub started_at: Option<String>,
+    /// RFC 3339 time of the last end.
+    pub finished_at: Option<String>,
+    /// Exit code of the last run.
+    pub exit_code: i64,
+    /// Why the last start failed, empty otherwise.
+    pub error: String,
+    /// Whether the kernel killed it for want of memory.
+    pub oom_killed: bool,
+    /// Whether somebody stopped it on purpose.
+    pub stopped_by_user: bool,
+    /// How often it was started again by itself.
+    pub restart_count: u32,
+    /// The last of the monitor's records that is part of this state.
+    pub folded_sequence: u64,
+    /// How often the records began anew: those of an earlier run must not count for a later one.
+    pub run: u64,
+}
+
+/// One container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// Id.
+    pub id: ContainerId,
+    /// Name.
+    pub name: ContainerName,
+    /// Its image, as long as that exists.
+    pub image: Option<ImageId>,
+    /// Its image at creation.
+    pub image_id: ImageId,
+    /// The layer that its writable layer stands on.
+    pub top_layer: Option<ChainId>,
+    /// What runs.
+    pub config: Config,
+    /// What it gets of the host.
+    pub host_config: HostConfig,
+    /// The mount plan, as the `container` crate keeps it.
+    pub mounts: serde_json::Value,
+    /// What it is doing.
+    pub state: ContainerState,
+    /// RFC 3339 time.
+    pub created_at: String,
+}
+
+/// The network end point of a running container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointRecord {
+    /// Whose it is.
+    pub container: ContainerId,
+    /// Name of the network.
+    pub network: String,
+    /// Everything about it.
+    pub plan: BridgePlan,
+}
+
+fn container(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContainerRecord> {
+    let mut state: ContainerState = json(row, "state")?;
+    state.status = parsed(row, "status")?;
+    Ok(ContainerRecord {
+        id: parsed(row, "id")?,
+        name: parsed(row, "name")?,
+        image: parsed_option(row, "image")?,
+        image_id: parsed(row, "image_id")?,
+        top_layer: parsed_option(row, "top_layer")?,
+        config: json(row, "config")?,
+        host_config: json(row, "host_config")?,
+        mounts: json(row, "mounts")?,
+        state,
+        created_at: row.get("created_at")?,
+    })
+}
+
+impl Query<'_> {
+    /// Adds a container; a taken name or id is a constraint error.
+    pub fn container_insert(&self, container: &ContainerRecord) -> Result<()> {
+        self.change(
+            "add a container",
+            "INSERT INTO containers
+                 (id, name, image, image_id, top_layer, config, host_config, mounts, status, state, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            params![
+                container.id.as_str(),
+                container.name.as_str(),
+                container.image.as_ref().map(ImageId::as_str),
+                container.image_id.as_str(),
+                container.top_layer.as_ref().map(ChainId::as_str),
+                to_json("a container", &container.config)?,
+                to_json("a container", &container.host_config)?,
+                to_json("a container", &container.mounts)?,
+                container.state.status.as_str(),
+                to_json("a container", &container.state)?,
+                container.created_at
+            ],
+        )
+        .map(drop)
+    }
+
+    /// The container of that id.
+    pub fn container(&self, id: &ContainerId) -> Result<Option<ContainerRecord>> {
+        self.row(
+            "read a container",
+            "SELECT * FROM containers WHERE id = ?1",
+            params![id.as_str()],
+            container,
+        )
+    }
+
+    /// The container of that name.
+    pub fn container_by_name(&self, name: &str) -> Result<Option<ContainerRecord>> {
+        self.row(
+            "read a container",
+            "SELECT * FROM containers WHERE name = ?1",
+            params![name],
+            container,
+        )
+    }
+
+    /// Containers whose id begins with `prefix`, two at most.
+    pub fn containers_by_prefix(&self, prefix: &str) -> Result<Vec<ContainerRecord>> {
+        self.rows(
+            "look up a container",
+            "SELECT * FROM containers WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2",
+            params![prefix],
+            container,
+        )
+    }
+
+    /// Every container, newest first.
+    pub fn containers(&self) -> Result<Vec<ContainerRecord>> {
+        self.rows(
+            "list containers",
+            "SELECT * FROM containers ORDER BY created_at DESC, id",
+            [],
+            container,
+        )
+    }
+
+    /// Containers that have, or may have, a process; newest first.
+    pub fn containers_active(&self) -> Result<Vec<ContainerRecord>> {
+        self.rows(
+            "list running containers",
+            "SELECT * FROM containers WHERE status IN ('running', 'paused', 'restarting')
+             ORDER BY created_at DESC, id",
+            [],
+            container,
+        )
+    }
+
+    /// Containers made from the image, and those that mount it.
+    pub fn containers_of_image(&self, image: &ImageId) -> Result<Vec<ContainerRecord>> {
+        self.rows(
+            "list an image's containers",
+            "SELECT * FROM containers WHERE image = ?1
+                 OR id IN (SELECT container FROM container_images WHERE image = ?1)
+             ORDER BY created_at DESC, id",
+            params![image.as_str()],
+            container,
+        )
+    }
+
+    /// Records that a container mounts an image; doing it twice is fine.
+    pub fn image_reference(&self, container: &ContainerId, image: &ImageId) -> Result<()> {
+        self.change(
+            "reference an image",
+            "INSERT OR IGNORE INTO container_images (container, image) VALUES (?1, ?2)",
+            params![container.as_str(), image.as_str()],
+        )
+        .map(drop)
+    }
+
+    /// Replaces the state. Returns whether the container exists.
+    pub fn container_set_state(&self, id: &ContainerId, state: &ContainerState) -> Result<bool> {
+        self.change(
+            "write a container's state",
+            "UPDATE containers SET status = ?2, state = ?3 WHERE id = ?1",
+            params![id.as_str(), state.status.as_str(), to_json("a container", state)?],
+        )
+        .map(|changed| changed > 0)
+    }
+
+    /// Replaces the name; a taken one is a constraint error.
+    pub fn container_set_name(&self, id: &ContainerId, name: &ContainerName) -> Result<bool> {
+        self.change(
+            "rename a container",
+            "UPDATE containers SET name = ?2 WHERE id = ?1",
+            params![id.as_str(), name.as_str()],
+        )
+        .map(|changed| changed > 0)
+    }
+
+    /// Removes the row and its references. Returns whether there was one.
+    pub fn container_delete(&self, id: &ContainerId) -> Result<bool> {
+        self.change(
+            "remove a container",
+            "DELETE FROM containers WHERE id = ?1",
+            params![id.as_str()],
+        )
+        .map(|changed| changed > 0)
+    }
+
+    /// Addresses in use on a network.
+    pub fn addresses(&self, network: &str) -> Result<Vec<Ipv4Addr>> {
+        self.rows(
+            "list addresses",
+            "SELECT address FROM endpoints WHERE network = ?1",
+            params![network],
+            |row| parsed(row, "address"),
+        )
+    }
+
+    /// Gives a container an end point; a taken address or port is a constraint error.
+    pub fn endpoint_insert(&self, endpoint: &EndpointRecord) -> Result<()> {
+        self.endpoint_delete(&endpoint.container)?;
+        self.change(
+            "add an end point",
+            "INSERT INTO endpoints (container, network, address, plan) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                endpoint.container.as_str(),
+                endpoint.network,
+                endpoint.plan.address.to_string(),
+                to_json("an end point", &endpoint.plan)?
+            ],
+        )?;
+        for port in &endpoint.plan.ports {
+            self.change(
+                "publish a port",
+                "INSERT INTO published_ports (container, protocol, host_ip, host_port) VALUES (?1, ?2, ?3, ?4)",
+                params![
+                    endpoint.container.as_str(),
+                    port.protocol.as_str(),
+                    port.host_ip.to_string(),
+                    port.host_port
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The end point of a container.
+    pub fn endpoint(&self, id: &ContainerId) -> Result<Option<EndpointRecord>> {
+        self.row(
+            "read an end point",
+            "SELECT * FROM endpoints WHERE container = ?1",
+            params![id.as_str()],
+            |row| {
+                Ok(EndpointRecord {
+                    container: parsed(row, "container")?,
+                    network: row.get("network")?,
+                    plan: json(row, "plan")?,
+                })
+            },
+        )
+    }
+
+    /// Takes a container's end point and published ports away.
+    pub fn endpoint_delete(&self, id: &ContainerId) -> Result<()> {
+        self.change(
+            "remove an end point",
+            "DELETE FROM endpoints WHERE container = ?1",
+            params![id.as_str()],
+        )?;
+        self.change(
+            "remove published ports",
+            "DELETE FROM published_ports WHERE container = ?1",
+            params![id.as_str()],
+        )
+        .map(drop)
+    }
+
+    /// The container that already publishes a port that `port` would clash with: the same one, or
+    /// the same number where either is on every address.
+    pub fn port_owner(&self, port: &PublishedPort) -> Result<Option<ContainerId>> {
+        let any = Ipv4Addr::UNSPECIFIED.to_string();
+        self.row(
+            "look for a port's owner",
+            "SELECT container FROM published_ports
+             WHERE protocol = ?1 AND host_port = ?2 AND (host_ip = ?3 OR host_ip = ?4 OR ?3 = ?4) LIMIT 1",
+            params![port.protocol.as_str(), port.host_port, port.host_ip.to_string(), any],
+            |row| parsed(row, "container"),
+        )
+    }
+
+    /// Host ports in use for a protocol, on any address.
+    pub fn host_ports(&self, protocol: Protocol) -> Result<Vec<u16>> {
+        self.rows(
+            "list published ports",
+            "SELECT host_port FROM published_ports WHERE protocol = ?1",
+            params![protocol.as_str()],
+            |row| row.get(0),
+        )
+    }
+}

@@ -1,0 +1,38 @@
+//! The store: its directories, its database and the protocol by which things come and go.
+//!
+//! `<root>/orlop.db` (SQLite in WAL mode) is the one truth; every directory below the root is owned
+//! by a row. Several processes work on one store at once; what they share is the database and kernel
+//! locks, never memory.
+//!
+//! * **Create**: build in `staging/`, sync, rename, sync the directory, commit the row
+//!   ([`StagedDirectory::publish`]).
+//! * **Delete**: commit the row into the trash, rename into `trash/`, reap later
+//!   ([`Query::trash_insert`], [`Store::carry_out`]).
+
+mod containers;
+mod database;
+mod error;
+mod events;
+mod images;
+mod layers;
+mod reserve;
+mod schema;
+mod settings;
+mod staging;
+mod store;
+mod trash;
+mod volumes;
+
+pub use containers::{ContainerRecord, ContainerState, ContainerStatus, EndpointRecord};
+pub use database::{Database, Durability, Query};
+pub use error::Error;
+pub use events::{EventFilter, EventRecord, NewEvent};
+pub use images::{ImageRecord, TagRecord};
+pub use layers::LayerRecord;
+pub use staging::{StagedDirectory, Sync};
+pub use store::{Store, StorePaths, Swept};
+pub use trash::{TrashKind, TrashRecord};
+pub use volumes::VolumeRecord;
+
+/// Result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,141 @@
+//! The tables, and how a database of an earlier version becomes one of this version.
+//!
+//! `PRAGMA user_version` holds the format. A migration is one entry of [`MIGRATIONS`]; it is never
+//! edited once released. Reader rule: a format above the newest known one is refused.
+
+use rusqlite::Connection;
+
+/// Migrations in order; the format's number is how many have run.
+pub(crate) const MIGRATIONS: [&str; 1] = [r"
+CREATE TABLE settings (
+    key        TEXT PRIMARY KEY,
+    value      TEXT NOT NULL
+) STRICT;
+
+-- A read-only layer on its parents. `key` is the storage driver's name for it.
+CREATE TABLE layers (
+    chain_id   TEXT PRIMARY KEY,
+    diff_id    TEXT NOT NULL,
+    parent     TEXT REFERENCES layers (chain_id) ON DELETE RESTRICT,
+    key        TEXT NOT NULL UNIQUE,
+    size_bytes INTEGER NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX layers_by_parent ON layers (parent);
+
+CREATE TABLE images (
+    id         TEXT PRIMARY KEY,
+    top_layer  TEXT REFERENCES layers (chain_id) ON DELETE RESTRICT,
+    config     TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX images_by_layer ON images (top_layer);
+
+CREATE TABLE tags (
+    reference  TEXT PRIMARY KEY,
+    image      TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    updated_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX tags_by_image ON tags (image);
+
+CREATE TABLE volumes (
+    name       TEXT PRIMARY KEY,
+    driver     TEXT NOT NULL,
+    labels     TEXT,
+    options    TEXT,
+    anonymous  INTEGER NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+
+-- `image` goes when an image is removed by force; the layer stays as long as the container.
+CREATE TABLE containers (
+    id          TEXT PRIMARY KEY,
+    name        TEXT NOT NULL UNIQUE,
+    image       TEXT REFERENCES images (id) ON DELETE SET NULL,
+    image_id    TEXT NOT NULL,
+    top_layer   TEXT REFERENCES layers (chain_id) ON DELETE RESTRICT,
+    config      TEXT NOT NULL,
+    host_config TEXT NOT NULL,
+    mounts      TEXT NOT NULL,
+    status      TEXT NOT NULL,
+    state       TEXT NOT NULL,
+    created_at  TEXT NOT NULL
+) STRICT;
+CREATE INDEX containers_by_image ON containers (image);
+CREATE INDEX containers_by_layer ON containers (top_layer);
+CREATE INDEX containers_by_status ON containers (status);
+
+CREATE TABLE container_volumes (
+    container  TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
+    volume     TEXT NOT NULL REFERENCES volumes (name) ON DELETE RESTRICT ON UPDATE CASCADE,
+    PRIMARY KEY (container, volume)
+) STRICT;
+CREATE INDEX container_volumes_by_volume ON container_volumes (volume);
+
+-- Images that a container mounts beside its own (`type=image`).
+CREATE TABLE container_images (
+    container  TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
+    image      TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    PRIMARY KEY (container, image)
+) STRICT;
+CREATE INDEX container_images_by_image ON container_images (image);
+
+-- Addresses and ports of running containers.
+CREATE TABLE endpoints (
+    container  TEXT PRIMARY KEY REFERENCES containers (id) ON DELETE CASCADE,
+    network    TEXT NOT NULL,
+    address    TEXT NOT NULL,
+    plan       TEXT NOT NULL,
+    UNIQUE (network, address)
+) STRICT;
+CREATE TABLE published_ports (
+    container  TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
+    protocol   TEXT NOT NULL,
+    host_ip    TEXT NOT NULL,
+    host_port  INTEGER NOT NULL,
+    PRIMARY KEY (protocol, host_port, host_ip)
+) STRICT;
+CREATE INDEX published_ports_by_container ON published_ports (container);
+
+CREATE TABLE events (
+    sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ns    INTEGER NOT NULL,
+    kind       TEXT NOT NULL,
+    action     TEXT NOT NULL,
+    actor      TEXT NOT NULL,
+    attributes TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE trash (
+    id         TEXT PRIMARY KEY,
+    kind       TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    path       TEXT NOT NULL,
+    record     TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+"];
+
+/// Newest format that this program reads and writes.
+pub(crate) const NEWEST_FORMAT: i64 = MIGRATIONS.len() as i64;
+
+/// Reads the database's format; 0 is an empty one.
+pub(crate) fn format(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings the database to [`NEWEST_FORMAT`]; each migration commits together with its number.
+pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    loop {
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let present = format(&transaction)?;
+        let Some(sql) = usize::try_from(present).ok().and_then(|at| MIGRATIONS.get(at)) else {
+            return Ok(());
+        };
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", present + 1)?;
+        transaction.commit()?;
+    }
+}

@@ -1,0 +1,30 @@
+//! Container networking: the bridge of a root, its nftables table, end points and published ports.
+//!
+//! Everything here is synchronous and talks to the kernel over netlink; no program is executed.
+//! * [`Bridge::ensure`] makes the host's side (once per root, checked on every `run`),
+//! * [`Endpoint::enter`] runs in the monitor and gives the calling thread its own network,
+//! * [`unpublish`] and [`remove_interface`] clean up after a monitor that was killed,
+//! * [`subnet`] and [`names`] are pure choices that the engine stores.
+//!
+//! A published port is one element of a map in the root's table, never a rule of its own, and a
+//! bound socket in the host's namespace, so that no two programs share a port.
+
+mod bridge;
+mod channel;
+mod conntrack;
+mod endpoint;
+mod error;
+mod link;
+pub mod names;
+mod nft;
+mod port;
+pub mod subnet;
+mod table;
+mod wire;
+
+pub use bridge::Bridge;
+pub use endpoint::{Endpoint, remove_interface};
+pub use error::Error;
+pub use port::{free_port, probe_port};
+pub use subnet::{Subnet, next_address};
+pub use table::unpublish;
