@@ -10,6 +10,8 @@ mod format;
 mod io;
 pub mod logging;
 mod omitted;
+#[allow(dead_code)] // Not every command needs all of it.
+mod progress;
 mod request;
 mod rows;
 

@@ -1,10 +1,9 @@
 //! Commands about images.
 
 use std::fs::File;
-use std::io::{IsTerminal as _, Read};
+use std::io::Read;
 use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use orlop_engine::{ImageRemoveOptions, ImportOptions, InspectKind, Removal};
 use orlop_types::size::human_size;
@@ -13,6 +12,7 @@ use serde_json::Value;
 use super::{Session, filters, for_each, inspect, is_missing};
 use crate::args::{ImageGroup, Import, ListImages, PruneImages, RemoveImages};
 use crate::failure::{Failure, Outcome};
+use crate::progress::{Progress, Show};
 use crate::rows::{self, Width};
 
 /// Carries a command out.
@@ -63,10 +63,9 @@ fn import(session: &mut Session<'_, '_>, args: Import) -> Outcome {
         message: args.message,
         platform: args.platform,
     };
-    let bar = progress_bar(total_bytes);
-    let imported =
-        session.engine.image_import(source, &options, &mut |bytes| bar.set_position(bytes));
-    bar.finish_and_clear();
+    let progress = Progress::bytes("Importing", total_bytes, Show::Auto);
+    let imported = session.engine.image_import(source, &options, &mut |bytes| progress.set(bytes));
+    drop(progress);
     session.streams.line(imported?.as_str())?;
     Ok(0)
 }
@@ -91,22 +90,6 @@ fn open_source(source: &str) -> Result<(Box<dyn Read + Send>, Option<u64>), Fail
             .with_hint(format!("`tar -C {source} -c . | orlop import - NAME`")));
     }
     Ok((Box::new(file), Some(facts.len()).filter(|bytes| *bytes > 0)))
-}
-
-/// A bar on standard error, if that is a terminal.
-fn progress_bar(total_bytes: Option<u64>) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let template = match total_bytes {
-        Some(_) => "Importing {bar:40} {bytes}/{total_bytes}",
-        None => "Importing {bytes}",
-    };
-    let bar = total_bytes.map_or_else(ProgressBar::no_length, ProgressBar::new);
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 fn remove(session: &mut Session<'_, '_>, args: &RemoveImages) -> Outcome {
