@@ -54,6 +54,9 @@ pub struct Config {
     pub working_dir: String,
     /// The fixed beginning of the command.
     pub entrypoint: Option<Vec<String>>,
+    /// Hardware address that the user asked for; the end point's own setting counts.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mac_address: String,
     /// Instructions that a build on top of this image runs first.
     pub on_build: Option<Vec<String>>,
     /// Labels.
@@ -275,6 +278,9 @@ pub struct HostConfig {
     pub volumes_from: Option<Vec<String>>,
     /// Terminal height and width of the client that made the container.
     pub console_size: [u32; 2],
+    /// Notes that are handed on to the runtime.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
     /// Capabilities added.
     pub cap_add: Option<Vec<String>>,
     /// Capabilities taken away.
@@ -291,13 +297,15 @@ pub struct HostConfig {
     pub extra_hosts: Option<Vec<String>>,
     /// Further groups of the process.
     pub group_add: Option<Vec<String>>,
-    /// Namespace of System V IPC: `private`, `host`, …
+    /// Namespace of System V IPC: `private`, `shareable`, `none`, `host` or `container:ID`.
     pub ipc_mode: String,
     /// Ignored; kept because clients send it.
     pub cgroup: String,
+    /// `--link` as given.
+    pub links: Option<Vec<String>>,
     /// Bias of the out-of-memory killer.
     pub oom_score_adj: i64,
-    /// Process namespace: empty or `host`.
+    /// Process namespace: empty, `host` or `container:ID`.
     pub pid_mode: String,
     /// Everything allowed.
     pub privileged: bool,
@@ -316,6 +324,8 @@ pub struct HostConfig {
     /// UTS namespace: empty or `host`.
     #[serde(rename = "UTSMode")]
     pub uts_mode: String,
+    /// User namespace: empty or `host`.
+    pub userns_mode: String,
     /// Bytes of `/dev/shm`.
     pub shm_size: i64,
     /// Kernel parameters.
@@ -323,6 +333,8 @@ pub struct HostConfig {
     pub sysctls: Option<BTreeMap<String, String>>,
     /// Runtime by name.
     pub runtime: String,
+    /// Always empty or `default` on Linux.
+    pub isolation: String,
     /// Shares of processor time.
     pub cpu_shares: i64,
     /// Bytes of memory; 0 is unlimited.
@@ -331,16 +343,38 @@ pub struct HostConfig {
     pub nano_cpus: i64,
     /// Parent control group.
     pub cgroup_parent: String,
+    /// Share of block device time, 10 to 1000; 0 is the kernel's default.
+    pub blkio_weight: u16,
+    /// The same for single devices.
+    pub blkio_weight_device: Option<Vec<WeightDevice>>,
+    /// Bytes a second that may be read from devices.
+    pub blkio_device_read_bps: Option<Vec<ThrottleDevice>>,
+    /// Bytes a second that may be written to devices.
+    pub blkio_device_write_bps: Option<Vec<ThrottleDevice>>,
+    /// Reads a second from devices.
+    #[serde(rename = "BlkioDeviceReadIOps")]
+    pub blkio_device_read_iops: Option<Vec<ThrottleDevice>>,
+    /// Writes a second to devices.
+    #[serde(rename = "BlkioDeviceWriteIOps")]
+    pub blkio_device_write_iops: Option<Vec<ThrottleDevice>>,
     /// Processor period in microseconds.
     pub cpu_period: i64,
     /// Processor quota in microseconds.
     pub cpu_quota: i64,
+    /// Period of the real-time scheduler in microseconds.
+    pub cpu_realtime_period: i64,
+    /// Time of the real-time scheduler in microseconds a period.
+    pub cpu_realtime_runtime: i64,
     /// Processors that may be used.
     pub cpuset_cpus: String,
     /// Memory nodes that may be used.
     pub cpuset_mems: String,
     /// Devices.
     pub devices: Option<Vec<DeviceMapping>>,
+    /// Rules for the device control group, for instance `c 1:3 rwm`.
+    pub device_cgroup_rules: Option<Vec<String>>,
+    /// Devices by what they can do (`--gpus`).
+    pub device_requests: Option<Vec<DeviceRequest>>,
     /// Soft limit of memory in bytes.
     pub memory_reservation: i64,
     /// Bytes of memory and swap; −1 is unlimited.
@@ -353,6 +387,16 @@ pub struct HostConfig {
     pub pids_limit: Option<i64>,
     /// Resource limits.
     pub ulimits: Option<Vec<Ulimit>>,
+    /// Processors on Windows.
+    pub cpu_count: i64,
+    /// Per cent of the processors on Windows.
+    pub cpu_percent: i64,
+    /// Operations a second on Windows.
+    #[serde(rename = "IOMaximumIOps")]
+    pub io_maximum_iops: u64,
+    /// Bytes a second on Windows.
+    #[serde(rename = "IOMaximumBandwidth")]
+    pub io_maximum_bandwidth: u64,
     /// `--mount` as given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mounts: Option<Vec<Mount>>,
@@ -370,18 +414,18 @@ pub const DEFAULT_SHM_SIZE_BYTES: i64 = 64 << 20;
 
 /// Paths that a container sees as empty (Docker's default list).
 pub const DEFAULT_MASKED_PATHS: [&str; 12] = [
-    "/proc/acpi",
     "/proc/asound",
+    "/proc/acpi",
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
+    "/proc/sched_debug",
+    "/proc/scsi",
     "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 ];
 
 /// Paths that a container cannot write (Docker's default list).
@@ -402,6 +446,7 @@ impl Default for HostConfig {
             volume_driver: String::new(),
             volumes_from: None,
             console_size: [0, 0],
+            annotations: None,
             cap_add: None,
             cap_drop: None,
             cgroupns_mode: String::new(),
@@ -412,6 +457,7 @@ impl Default for HostConfig {
             group_add: None,
             ipc_mode: "private".to_owned(),
             cgroup: String::new(),
+            links: None,
             oom_score_adj: 0,
             pid_mode: String::new(),
             privileged: false,
@@ -421,24 +467,40 @@ impl Default for HostConfig {
             tmpfs: None,
             storage_opt: None,
             uts_mode: String::new(),
+            userns_mode: String::new(),
             shm_size: DEFAULT_SHM_SIZE_BYTES,
             sysctls: None,
             runtime: String::new(),
+            isolation: String::new(),
             cpu_shares: 0,
             memory: 0,
             nano_cpus: 0,
             cgroup_parent: String::new(),
+            blkio_weight: 0,
+            blkio_weight_device: None,
+            blkio_device_read_bps: None,
+            blkio_device_write_bps: None,
+            blkio_device_read_iops: None,
+            blkio_device_write_iops: None,
             cpu_period: 0,
             cpu_quota: 0,
+            cpu_realtime_period: 0,
+            cpu_realtime_runtime: 0,
             cpuset_cpus: String::new(),
             cpuset_mems: String::new(),
             devices: None,
+            device_cgroup_rules: None,
+            device_requests: None,
             memory_reservation: 0,
             memory_swap: 0,
             memory_swappiness: None,
             oom_kill_disable: None,
             pids_limit: None,
             ulimits: None,
+            cpu_count: 0,
+            cpu_percent: 0,
+            io_maximum_iops: 0,
+            io_maximum_bandwidth: 0,
             mounts: None,
             masked_paths: owned(&DEFAULT_MASKED_PATHS),
             readonly_paths: owned(&DEFAULT_READONLY_PATHS),
@@ -459,14 +521,51 @@ pub struct DeviceMapping {
     pub cgroup_permissions: String,
 }
 
+/// Devices that a container asks for by what they can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DeviceRequest {
+    /// Driver by name; empty lets the engine choose.
+    pub driver: String,
+    /// How many; −1 is all.
+    pub count: i64,
+    /// Which ones.
+    #[serde(rename = "DeviceIDs")]
+    pub device_ids: Option<Vec<String>>,
+    /// Alternatives of sets of capabilities.
+    pub capabilities: Option<Vec<Vec<String>>>,
+    /// Options of the driver.
+    pub options: Option<BTreeMap<String, String>>,
+}
+
+/// The weight of one block device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct WeightDevice {
+    /// The device's node on the host.
+    pub path: String,
+    /// 10 to 1000; 0 is the kernel's default.
+    pub weight: u16,
+}
+
+/// A limit for one block device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ThrottleDevice {
+    /// The device's node on the host.
+    pub path: String,
+    /// Bytes or operations a second.
+    pub rate: u64,
+}
+
 /// One resource limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Ulimit {
     /// Name as in `ulimit`, for instance `nofile`.
     pub name: String,
-    /// Soft limit.
-    pub soft: i64,
-    /// Hard limit.
+    /// Hard limit; −1 is none.
     pub hard: i64,
+    /// Soft limit; −1 is none.
+    pub soft: i64,
 }
