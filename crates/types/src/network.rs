@@ -1,8 +1,17 @@
-//! What a container's network is to be: decided by the engine, carried out by the monitor.
+//! Networks: modes, end points and what of them the monitor carries out.
+//!
+//! The engine decides (addresses, interfaces, ports) and writes a [`NetworkPlan`];
+//! the monitor carries them out. [`EndpointSettings`] and [`NetworkingConfig`] are Docker's JSON.
+
+mod flags;
+mod settings;
 
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+
+pub use flags::{NetworkFlags, NetworkOption, NetworkRequest};
+pub use settings::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
 
 /// Transport protocol of a published port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +33,55 @@ impl Protocol {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::Sctp => "sctp",
+        }
+    }
+}
+
+/// `HostConfig.NetworkMode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkMode<'a> {
+    /// The network `bridge`: empty, `default` or `bridge`.
+    Bridge,
+    /// The host's own network.
+    Host,
+    /// Nothing but loopback.
+    None,
+    /// `container:NAME|ID`: the network of another container.
+    Container(&'a str),
+    /// A network that somebody created, by name or id.
+    User(&'a str),
+}
+
+impl<'a> NetworkMode<'a> {
+    /// Reads the mode; every text is one, as any other word names a network.
+    #[must_use]
+    pub fn of(text: &'a str) -> Self {
+        match text {
+            "" | "default" | "bridge" => Self::Bridge,
+            "host" => Self::Host,
+            "none" => Self::None,
+            other => match other.strip_prefix("container:") {
+                Some(container) => Self::Container(container),
+                None => Self::User(other),
+            },
+        }
+    }
+
+    /// Whether it is a network that somebody created.
+    #[must_use]
+    pub fn is_user_defined(&self) -> bool {
+        matches!(self, Self::User(_))
+    }
+
+    /// Name (or id) of the network; none for `container:…`.
+    #[must_use]
+    pub fn network(&self) -> Option<&'a str> {
+        match self {
+            Self::Bridge => Some("bridge"),
+            Self::Host => Some("host"),
+            Self::None => Some("none"),
+            Self::Container(_) => None,
+            Self::User(name) => Some(name),
         }
     }
 }
@@ -74,4 +132,26 @@ pub struct BridgePlan {
     pub mtu: u32,
     /// Ports led in from the host.
     pub ports: Vec<PublishedPort>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_a_mode() {
+        for (text, want) in [
+            ("", NetworkMode::Bridge),
+            ("default", NetworkMode::Bridge),
+            ("bridge", NetworkMode::Bridge),
+            ("host", NetworkMode::Host),
+            ("none", NetworkMode::None),
+            ("container:db", NetworkMode::Container("db")),
+            ("shop", NetworkMode::User("shop")),
+        ] {
+            assert_eq!(NetworkMode::of(text), want, "{text}");
+        }
+        assert_eq!(NetworkMode::of("default").network(), Some("bridge"));
+        assert_eq!(NetworkMode::of("container:x").network(), None);
+    }
 }
