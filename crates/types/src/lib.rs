@@ -13,7 +13,6 @@ pub mod image;
 pub mod mount;
 mod mount_flag;
 pub mod network;
-pub mod networking;
 pub mod port;
 pub mod reference;
 pub mod signal;
