@@ -8,6 +8,7 @@ pub mod exec;
 pub mod fault;
 pub mod lock;
 pub mod mount;
+pub mod mount_filesystem;
 pub mod own_program;
 pub mod process;
 pub mod pty;
