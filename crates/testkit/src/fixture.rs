@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::LinkNameSpaceType;
 
+use crate::differential::{Rules, Stage};
 use crate::process::{Output, run};
 use crate::{evidence, note};
 
@@ -138,6 +139,21 @@ impl Fixture {
     pub fn busybox(&self) -> String {
         let tar = self.busybox_tar();
         self.ok(&["import", "--change", "CMD [\"sh\"]", &tar, "busybox:latest"])
+    }
+
+    /// A stage of the differential suite: this store with the image `busybox` in it.
+    #[track_caller]
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.busybox();
+        let command = self.command(&[]);
+        let words: Vec<String> = std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let rules =
+            Rules::default().place(&self.root(), "<root>").place(&self.run_root(), "<run>");
+        Stage::new(&self.folder.join("stage"), &words, &self.busybox_tar(), rules)
     }
 
     /// Imports an image of `examples/` (`postgres`, `mariadb`, `nginx`) under a reference.

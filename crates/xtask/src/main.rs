@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod differential;
 mod leftovers;
 mod runner;
 mod tidy;
@@ -23,6 +24,10 @@ tasks
   test [SUITE…] [-- NAME] suites: unit, root, e2e (default: all); NAME filters by substring
   all                     what `make test` runs: check, root and e2e tests, nothing left behind
   leftovers               lists what tests have left on this machine; fails if there is anything
+  differential [TOPIC…]   shows where our debug binary's answers differ from Docker's
+      --own               and writes our answers below the lines that differ on purpose
+      --record DOCKER     records Docker's answers with that command; it removes all that the
+                          engine behind it holds
   bench [options]         times `run --rm IMAGE true`, interleaved with the peers that are there
 ";
 
@@ -46,6 +51,7 @@ fn run(words: &[String]) -> Result<()> {
         "test" => check::test(&root, rest),
         "all" => check::all(&root),
         "leftovers" => leftovers::assert_none(),
+        "differential" => differential::run(&root, rest),
         "bench" => bench::run(&root, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -1,0 +1,188 @@
+//! The rules by which two answers count as the same.
+//!
+//! What changes with every run is replaced by a word in angle brackets; what `docs/compat.md` says
+//! about every refusal (one line, no word on `--help`) is taken off Docker's. The rules give the
+//! same when they are applied twice, so that goldens, which are stored after them, pass through
+//! them again.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use regex::Regex;
+
+use super::case::Answer;
+
+/// The rules for one play: places of this machine, and what is the same everywhere.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    places: Vec<(String, &'static str)>,
+}
+
+impl Rules {
+    /// Replaces a path of this machine; the first one that fits wins.
+    #[must_use]
+    pub fn place(mut self, path: &Path, word: &'static str) -> Self {
+        self.places.push((path.display().to_string(), word));
+        self
+    }
+
+    /// An answer without what changes with every run.
+    #[must_use]
+    pub fn answer(&self, raw: &Answer) -> Answer {
+        Answer {
+            stdout: self.text(&raw.stdout),
+            stderr: refusal(&self.text(&raw.stderr)),
+            code: raw.code,
+        }
+    }
+
+    fn text(&self, raw: &str) -> String {
+        let mut text = raw.replace('\r', "");
+        for (path, word) in &self.places {
+            text = text.replace(path, word);
+        }
+        for (pattern, word) in ids() {
+            text = pattern.replace_all(&text, *word).into_owned();
+        }
+        // Times have no fixed width, and a table's columns are as wide as their widest cell.
+        let mut timed = text.contains("<time>") || text.contains("<ago>");
+        for (pattern, word) in times() {
+            let next = pattern.replace_all(&text, *word).into_owned();
+            timed |= next != text;
+            text = next;
+        }
+        let wide = Regex::new("[^ ] {2,}[^ ]");
+        if timed && wide.is_ok_and(|wide| wide.is_match(&text)) {
+            text = text.lines().map(|line| squeezed(line) + "\n").collect();
+        }
+        // Spaces at the end of a line cannot be seen in a file.
+        let ended = text.ends_with('\n');
+        let mut lines: String =
+            text.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+        if !ended {
+            lines.pop();
+        }
+        lines
+    }
+}
+
+/// A line with each run of inner spaces made two; the indentation stays.
+fn squeezed(line: &str) -> String {
+    let body = line.trim_start_matches(' ');
+    let (indent, _) = line.split_at(line.len() - body.len());
+    let mut words = Vec::new();
+    for part in body.split("  ") {
+        let part = part.trim();
+        if !part.is_empty() {
+            words.push(part);
+        }
+    }
+    format!("{indent}{}", words.join("  "))
+}
+
+type Replacements = Vec<(Regex, &'static str)>;
+
+fn compiled(rules: &[(&str, &'static str)]) -> Replacements {
+    let regex = |pattern| Regex::new(pattern).expect("the patterns below are valid");
+    rules.iter().map(|(pattern, word)| (regex(pattern), *word)).collect()
+}
+
+fn ids() -> &'static Replacements {
+    static RULES: OnceLock<Replacements> = OnceLock::new();
+    RULES.get_or_init(|| {
+        compiled(&[
+            (r"sha256:[0-9a-f]{64}\b", "sha256:<id>"),
+            (r"\b[0-9a-f]{64}\b", "<id64>"),
+            (r"\b[0-9a-f]{12}\b", "<id>"),
+            (r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "<mac>"),
+            // Docker's own ranges: which subnet is free depends on what ran before.
+            (r"\b172\.(1[6-9]|2[0-9]|3[01])\.[0-9]{1,3}\.[0-9]{1,3}\b", "<ip>"),
+            // A port that the engine chose.
+            (r":(3[2-9]|[45][0-9]|6[0-5])[0-9]{3}\b", ":<port>"),
+        ])
+    })
+}
+
+fn times() -> &'static Replacements {
+    static RULES: OnceLock<Replacements> = OnceLock::new();
+    const SPAN: &str = r"(Less than a second|About a minute|About an hour|[0-9]+ (second|minute|hour|day|week|month|year)s?)";
+    RULES.get_or_init(|| {
+        compiled(&[
+            (
+                r"\b(20[0-9]{2}|19[0-9]{2})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})",
+                "<time>",
+            ),
+            (
+                r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)? [+-][0-9]{4} [A-Z]+",
+                "<time>",
+            ),
+            (&format!("{SPAN} ago"), "<ago>"),
+            (&format!("Up {SPAN}"), "Up <ago>"),
+        ])
+    })
+}
+
+/// Standard error without the program's name and without what Docker puts after each refusal.
+fn refusal(text: &str) -> String {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let about_help = (line.starts_with("Run '") || line.starts_with("See '"))
+            && line.contains(" --help'")
+            || line.starts_with("Usage:  ")
+            || line.starts_with("For more help on how to use Docker");
+        if about_help || line.trim().is_empty() {
+            continue;
+        }
+        let mut line = line;
+        for prefix in ["docker: ", "orlop: ", "Error response from daemon: "] {
+            line = line.strip_prefix(prefix).unwrap_or(line);
+        }
+        lines.push(line);
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(stdout: &str) -> String {
+        let rules = Rules::default().place(Path::new("/t/x/root"), "<root>");
+        let raw = Answer { stdout: stdout.to_owned(), ..Answer::default() };
+        let once = rules.answer(&raw);
+        assert_eq!(rules.answer(&once), once, "applied twice");
+        once.stdout
+    }
+
+    #[test]
+    fn replaces_what_changes_with_every_run() {
+        let id = "0123456789ab".repeat(6);
+        for (raw, expected) in [
+            (&id[..64], "<id64>"),
+            (&format!("sha256:{}", &id[..64]), "sha256:<id>"),
+            ("0123456789ab c", "<id> c"),
+            ("0123456789abc", "0123456789abc"),
+            ("2026-11-21T15:00:37.220840648Z x", "<time> x"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+            ("/t/x/root/volumes/v/_data", "<root>/volumes/v/_data"),
+            ("172.17.0.2 02:42:ac:11:00:02", "<ip> <mac>"),
+            ("a   b", "a   b"),
+            (
+                "ID     CREATED     STATUS\n1      2 seconds ago   Up About a minute\n",
+                "ID  CREATED  STATUS\n1  <ago>  Up <ago>\n",
+            ),
+            ("  a    Up 3 minutes\n", "  a  Up <ago>\n"),
+        ] {
+            assert_eq!(normal(raw), expected);
+        }
+    }
+
+    #[test]
+    fn takes_off_what_stands_around_a_refusal() {
+        let docker = "docker: Error response from daemon: no such thing\n\nRun 'docker run --help' for more information\n";
+        assert_eq!(refusal(docker), "no such thing\n");
+        let count = "docker: 'docker rm' requires at least 1 argument\n\nUsage:  docker rm [OPTIONS] CONTAINER [CONTAINER...]\n\nSee 'docker rm --help' for more information\n";
+        assert_eq!(refusal(count), "'docker rm' requires at least 1 argument\n");
+        assert_eq!(refusal("orlop: no such thing\n"), "no such thing\n");
+    }
+}
