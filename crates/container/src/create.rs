@@ -14,7 +14,7 @@ use orlop_meta::{ContainerRecord, ContainerState, Durability, ImageRecord, Query
 use orlop_sys::confined::Root;
 use orlop_types::config::{Config, HostConfig, Mount};
 use orlop_types::mount::VolumesFrom;
-use orlop_types::network::Protocol;
+use orlop_types::network::{NetworkingConfig, Protocol};
 use orlop_types::{ContainerId, ContainerName, ImageId, ParseError, VolumeName};
 use orlop_volume::{NewVolume, Volumes};
 
@@ -41,6 +41,8 @@ pub struct CreateRequest {
     pub config: Config,
     /// What of the host it gets.
     pub host_config: HostConfig,
+    /// The networks besides that of `host_config.network_mode`, and what is asked of each.
+    pub networking: NetworkingConfig,
 }
 
 /// A created container.
