@@ -6,6 +6,7 @@
 pub mod confined;
 pub mod exec;
 pub mod fault;
+pub mod fork;
 pub mod lock;
 pub mod mount;
 pub mod mount_filesystem;

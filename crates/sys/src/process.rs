@@ -296,6 +296,11 @@ impl ChildWake {
         handle(libc::SIGCHLD, wake as *const () as libc::sighandler_t)
     }
 
+    /// Undoes [`ChildWake::arm`].
+    pub fn disarm() -> io::Result<()> {
+        handle(libc::SIGCHLD, libc::SIG_DFL)
+    }
+
     /// Forgets past wake-ups; call it before [`reap`], never after.
     pub fn clear(&self) {
         let mut count = [0_u8; 8];

@@ -8,6 +8,7 @@ pub mod duration;
 pub mod environment;
 pub mod error;
 pub mod filter;
+pub mod health;
 pub mod id;
 pub mod image;
 pub mod mount;
