@@ -107,6 +107,7 @@ impl Error {
     pub fn exit_code(&self) -> Option<u8> {
         match self {
             Self::Start(error) => Some(error.exit_code),
+            Self::Volume(error) => error.exit_code(),
             _ => None,
         }
     }

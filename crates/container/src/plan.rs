@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use orlop_meta::ContainerRecord;
-use orlop_runtime::StartError;
 use orlop_runtime::plan::{
     LogPlan, MountSource, PLAN_VERSION, Plan, PlannedMount, ProcessPlan, RuntimeChoice,
 };
 use orlop_types::network::NetworkPlan;
-use orlop_types::{ContainerId, ParseError, VolumeName, size};
+use orlop_types::{ContainerId, ParseError, size};
 use orlop_volume::{VolumeSource, Volumes};
 
 use crate::create::writable_options;
@@ -118,8 +117,16 @@ impl Containers<'_> {
                 MountSource::Bind { path, subpath, recursive: !entry.non_recursive }
             }
             MountKind::Volume => {
-                let path = self.volume_directory(&entry.source)?;
-                MountSource::Bind { path, subpath, recursive: true }
+                let volumes = Volumes::new(self.store);
+                let record = volumes.find(&entry.source)?;
+                match volumes.source(&record)? {
+                    VolumeSource::Directory(path) => {
+                        MountSource::Bind { path, subpath, recursive: true }
+                    }
+                    VolumeSource::Filesystem(filesystem) => {
+                        MountSource::Filesystem { filesystem, subpath }
+                    }
+                }
             }
             MountKind::Image => {
                 let image =
@@ -133,25 +140,10 @@ impl Containers<'_> {
         })
     }
 
-    /// The directory that holds a volume's data.
+    /// The directory that stands for a volume on the host.
     pub(crate) fn volume_directory(&self, name: &str) -> Result<PathBuf> {
-        let volumes = Volumes::new(self.store);
-        let name: VolumeName = name.parse()?;
-        let record = volumes.find(name.as_str())?;
-        match volumes.source(&record)? {
-            VolumeSource::Directory(path) => Ok(path),
-            VolumeSource::Filesystem { fstype, options, device } => {
-                bound_directory(&name, &options, &device).unwrap_or_else(|| {
-                    Err(Error::Start(StartError {
-                        exit_code: 125,
-                        message: format!(
-                            "error while mounting volume `{name}`: type `{fstype}` with options `{options}` is not \
-                             supported yet; what is: `type=none,o=bind`"
-                        ),
-                    }))
-                })
-            }
-        }
+        let info = Volumes::new(self.store).inspect(name)?;
+        Ok(PathBuf::from(info.mountpoint))
     }
 
     fn log_plan(&self, container: &ContainerRecord) -> Result<LogPlan> {
@@ -194,27 +186,6 @@ impl Containers<'_> {
             .chain(["container-ended".to_owned(), id.as_str().to_owned()])
             .collect()
     }
-}
-
-/// The directory of a volume with `o=bind`; `None` for what only a mount of its own can be.
-fn bound_directory(name: &VolumeName, options: &str, device: &str) -> Option<Result<PathBuf>> {
-    let words: Vec<&str> = options.split(',').map(str::trim).collect();
-    let bind = words.iter().any(|word| matches!(*word, "bind" | "rbind"));
-    if !bind || !words.iter().all(|word| matches!(*word, "bind" | "rbind" | "rw" | "")) {
-        return None;
-    }
-    let path = PathBuf::from(device);
-    if path.is_dir() {
-        return Some(Ok(path));
-    }
-    let reason = if path.exists() { "not a directory" } else { "no such file or directory" };
-    Some(Err(StartError {
-        exit_code: if path.exists() { 125 } else { 127 },
-        message: format!(
-            "error while mounting volume `{name}`: failed to mount local volume: mount {device}: {reason}"
-        ),
-    }
-    .into()))
 }
 
 /// The mount plan as it was kept with the container.

@@ -75,6 +75,11 @@ impl StorePaths {
     pub fn volume(&self, name: &VolumeName) -> PathBuf {
         self.volumes().join(name.as_str())
     }
+    /// Who has a volume mounted whose data is a file system of its own.
+    #[must_use]
+    pub fn volume_run(&self, name: &VolumeName) -> PathBuf {
+        self.run_root.join("volumes").join(name.as_str())
+    }
     /// Where things are built.
     #[must_use]
     pub fn staging(&self) -> PathBuf {

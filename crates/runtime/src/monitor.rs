@@ -249,9 +249,10 @@ fn start(
 }
 
 fn stage(plan: &Plan, network: &mut dyn ContainerNetwork) -> Result<Stage, StartError> {
+    // First, since the kernel reaches servers of files through the network of who mounts.
+    let prepared = stage::prepare(plan)?;
     network.enter(&plan.network)?;
     orlop_sys::fault::point("monitor.network");
-    let prepared = stage::prepare(plan)?;
     orlop_sys::mount::unshare_mount_namespace().map_err(Error::from)?;
     prepared.mount(plan)
 }

@@ -7,12 +7,15 @@
 use std::path::PathBuf;
 
 use orlop_sys::mount::RootfsRecipe;
+use orlop_sys::mount_filesystem::SharedFilesystem;
 use orlop_types::network::NetworkPlan;
 use orlop_types::{ContainerId, config::HostConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::health::HealthPlan;
+
 /// Version of the plan's format.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 
 /// Everything that the monitor needs to run one container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,6 +46,8 @@ pub struct Plan {
     pub network: NetworkPlan,
     /// Where output is kept.
     pub log: LogPlan,
+    /// How its health is checked, if it is.
+    pub health: Option<HealthPlan>,
     /// Which runtime creates the process.
     pub runtime: RuntimeChoice,
     /// Command that the monitor runs, detached, when the container has ended and nobody attached
@@ -87,6 +92,13 @@ pub enum MountSource {
         subpath: Option<PathBuf>,
         /// Whether mounts below the source come along.
         recursive: bool,
+    },
+    /// A volume that is a file system of its own, shared by the containers that use it at one time.
+    Filesystem {
+        /// What to mount, and who may have it mounted.
+        filesystem: SharedFilesystem,
+        /// Path below its root that is mounted instead.
+        subpath: Option<PathBuf>,
     },
     /// A new tmpfs; options as for mount(8), for instance `size=64m`, `mode=1777`, `noexec`.
     Tmpfs {

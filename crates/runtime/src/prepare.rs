@@ -313,6 +313,7 @@ fn source_name(mount: &PlannedMount) -> String {
         MountSource::Bind { path, subpath: Some(subpath), .. } => {
             path.join(subpath).display().to_string()
         }
+        MountSource::Filesystem { filesystem, .. } => filesystem.mountpoint.display().to_string(),
         MountSource::Tmpfs { .. } => "tmpfs".to_owned(),
         MountSource::Image { .. } => "image".to_owned(),
     }

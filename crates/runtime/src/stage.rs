@@ -1,16 +1,19 @@
 //! Makes a container's root and its mounts ready where the runtime finds them.
 //!
-//! `<run_dir>/stage` is a tmpfs in the monitor's own mount namespace: `rootfs`, and `m0`, `m1`, …
-//! for the plan's mounts by index. Sources are opened and cloned *before* the namespace is made,
+//! `<run_dir>/stage` is a tmpfs in the monitor's own mount namespace: `rootfs`, `m0`, `m1`, … for the
+//! plan's mounts by index, and `v0`, `v1`, … for whole file systems of volumes, where the monitors of
+//! other containers find them. Sources are opened and cloned *before* the namespace is made,
 //! because afterwards nothing is shared with the host any more and a shared mount could not be had.
 //! A path below a source is resolved by the kernel, confined to it, and mounted by descriptor.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use orlop_sys::mount::{self, Attributes, Propagation, Reach};
+use orlop_sys::mount_filesystem::{FilesystemError, SharedFilesystem, SharedMount, SharedUse};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::StartError;
@@ -22,6 +25,15 @@ use crate::plan::{MountSource, Plan, PlannedMount};
 pub(crate) struct Prepared {
     rootfs: OwnedFd,
     mounts: Vec<Option<OwnedFd>>,
+    filesystems: Vec<Opened>,
+}
+
+/// A volume's file system, kept from others until this container is noted among its users.
+#[derive(Debug)]
+struct Opened {
+    users: PathBuf,
+    mount: OwnedFd,
+    shared: SharedMount,
 }
 
 /// Where everything is mounted.
@@ -31,6 +43,8 @@ pub(crate) struct Stage {
     pub(crate) rootfs: PathBuf,
     /// The plan's mounts by index; a tmpfs has none.
     pub(crate) staged: Vec<Option<PathBuf>>,
+    /// What others may clone from here, as long as this lives.
+    _uses: Vec<SharedUse>,
 }
 
 /// Opens and clones every source, in the namespace of the caller.
@@ -40,12 +54,44 @@ pub(crate) fn prepare(plan: &Plan) -> Result<Prepared, StartError> {
         MountSource::Bind { path, subpath, recursive } => {
             prepare_bind(mount, path, subpath.as_deref(), *recursive).map(Some)
         }
-        MountSource::Tmpfs { .. } => Ok(None),
+        MountSource::Tmpfs { .. } | MountSource::Filesystem { .. } => Ok(None),
         MountSource::Image { recipe, .. } => {
             Ok(Some(mount::mount_rootfs(recipe).map_err(Error::from)?))
         }
     });
-    Ok(Prepared { rootfs, mounts: mounts.collect::<Result<_, _>>()? })
+    let mounts = mounts.collect::<Result<_, _>>()?;
+    Ok(Prepared { rootfs, mounts, filesystems: open_filesystems(plan)? })
+}
+
+/// Opens each file system once, in an order that all monitors keep, so that none waits for another
+/// that waits for it.
+fn open_filesystems(plan: &Plan) -> Result<Vec<Opened>, StartError> {
+    let wanted: BTreeMap<&Path, &SharedFilesystem> = plan
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.source {
+            MountSource::Filesystem { filesystem, .. } => Some((&*filesystem.users, filesystem)),
+            _ => None,
+        })
+        .collect();
+    let open = |(users, filesystem): (&Path, &SharedFilesystem)| {
+        let (mount, shared) = filesystem.open().map_err(|error| not_mounted(filesystem, &error))?;
+        Ok(Opened { users: users.to_owned(), mount, shared })
+    };
+    wanted.into_iter().map(open).collect()
+}
+
+/// Docker's text; its command line takes the words of a missing device for a missing command's.
+fn not_mounted(filesystem: &SharedFilesystem, error: &FilesystemError) -> StartError {
+    let missing = error.source.kind() == io::ErrorKind::NotFound;
+    StartError {
+        exit_code: if missing { 127 } else { 125 },
+        message: format!(
+            "error while mounting volume '{}': failed to mount local volume: {error}: {}",
+            filesystem.mountpoint.display(),
+            error.reason()
+        ),
+    }
 }
 
 fn prepare_bind(
@@ -190,23 +236,69 @@ impl Prepared {
         let rootfs = directory.join("rootfs");
         make_directory(&rootfs)?;
         mount::attach(&self.rootfs, &rootfs).map_err(Error::from)?;
+        let (wholes, uses) = stage_filesystems(plan, &directory, self.filesystems)?;
         let mut staged = Vec::with_capacity(self.mounts.len());
         for (index, (mount, planned)) in self.mounts.into_iter().zip(&plan.mounts).enumerate() {
-            let Some(mount) = mount else {
-                staged.push(None);
-                continue;
-            };
             let target = directory.join(format!("m{index}"));
-            match &planned.source {
-                MountSource::Image { subpath, .. } => {
+            match (&planned.source, mount) {
+                (MountSource::Image { subpath, .. }, Some(mount)) => {
                     stage_image(planned, &mount, subpath.as_deref(), &target)?;
                 }
-                _ => attach_to_new(&mount, &target)?,
+                (MountSource::Filesystem { filesystem, subpath }, _) => {
+                    let whole = wholes.get(&filesystem.users).map(PathBuf::as_path);
+                    stage_part(planned, whole, filesystem, subpath.as_deref(), &target)?;
+                }
+                (_, Some(mount)) => attach_to_new(&mount, &target)?,
+                (_, None) => {
+                    staged.push(None);
+                    continue;
+                }
             }
             staged.push(Some(target));
         }
-        Ok(Stage { rootfs, staged })
+        Ok(Stage { rootfs, staged, _uses: uses })
     }
+}
+
+/// The places of whole file systems by their users' directory, and the notes that they are there.
+type Wholes = (BTreeMap<PathBuf, PathBuf>, Vec<SharedUse>);
+
+/// Mounts whole file systems and lets the next user in.
+fn stage_filesystems(
+    plan: &Plan,
+    directory: &Path,
+    filesystems: Vec<Opened>,
+) -> Result<Wholes, StartError> {
+    let (mut wholes, mut uses) = Wholes::default();
+    for (index, opened) in filesystems.into_iter().enumerate() {
+        let target = directory.join(format!("v{index}"));
+        attach_to_new(&opened.mount, &target)?;
+        let noted = opened.shared.register(plan.container.as_str(), &target);
+        uses.push(noted.map_err(Error::file("note the user of a volume in", &opened.users))?);
+        wholes.insert(opened.users, target);
+    }
+    Ok((wholes, uses))
+}
+
+/// Mounts a file system that is staged as a whole, or a part of it, as one container sees it.
+fn stage_part(
+    planned: &PlannedMount,
+    whole: Option<&Path>,
+    filesystem: &SharedFilesystem,
+    subpath: Option<&Path>,
+    target: &Path,
+) -> Result<(), StartError> {
+    let failed = |errno: rustix::io::Errno| Error::file("open", target)(errno.into());
+    let whole = whole.ok_or_else(|| failed(rustix::io::Errno::NOENT))?;
+    let root = rustix::fs::open(whole, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let root = root.map_err(failed)?;
+    let part = match subpath {
+        Some(subpath) => open_beneath(&root, &filesystem.mountpoint, subpath)?,
+        None => root,
+    };
+    let part = mount::clone_tree(&part, Path::new(""), Reach::Recursive).map_err(Error::from)?;
+    set_attributes(planned, target, &part)?;
+    attach_to_new(&part, target)
 }
 
 /// Where the root file system of a container is mounted, in its monitor's namespace.

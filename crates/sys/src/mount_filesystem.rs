@@ -42,6 +42,49 @@ pub struct FilesystemError {
     pub source: io::Error,
 }
 
+impl FilesystemError {
+    fn io(text: String) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { text, source }
+    }
+
+    /// The kernel's answer as Go writes it: `no such file or directory`.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let text = self.source.to_string();
+        let text = text.split(" (os error").next().unwrap_or_default();
+        let mut letters = text.chars();
+        letters
+            .next()
+            .map(|first| first.to_lowercase().chain(letters).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// A file system that is mounted as long as somebody uses it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedFilesystem {
+    /// What is mounted.
+    pub recipe: FilesystemRecipe,
+    /// The directory that errors name; see [`FilesystemRecipe::mount`].
+    pub mountpoint: PathBuf,
+    /// Where its users are noted; see [`SharedMount`].
+    pub users: PathBuf,
+}
+
+impl SharedFilesystem {
+    /// Gives a clone of the mount of those who use it just now, or mounts it. Until the second value
+    /// is dropped nobody else gets in: time to [register](SharedMount::register).
+    pub fn open(&self) -> Result<(OwnedFd, SharedMount), FilesystemError> {
+        let failed = || FilesystemError::io(format!("share the mount of {}", self.recipe.device));
+        let shared = SharedMount::lock(&self.users).map_err(failed())?;
+        let mount = match shared.find().map_err(failed())? {
+            Some(mount) => mount,
+            None => self.recipe.mount(&self.mountpoint)?,
+        };
+        Ok((mount, shared))
+    }
+}
+
 impl FilesystemRecipe {
     /// Mounts it; `target` is a directory that exists, on which it is mounted for a moment where
     /// nobody sees it, and by which an error names it. The result is detached and private.

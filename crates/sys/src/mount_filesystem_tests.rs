@@ -59,6 +59,8 @@ fn a_file_system_is_mounted_where_nobody_sees_it() {
         let error = recipe(fstype, "", device).mount(directory.path()).unwrap_err();
         assert_eq!(error.source.raw_os_error(), code, "{fstype} {device}: {error}");
     }
+    let error = recipe("ext4", "", "/dev/null").mount(directory.path()).unwrap_err();
+    assert_eq!(error.reason(), "block device required");
 }
 
 #[test]

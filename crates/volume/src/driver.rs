@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use orlop_meta::{Query, StagedDirectory, TrashRecord, VolumeRecord};
+use orlop_sys::mount_filesystem::SharedFilesystem;
 use orlop_types::VolumeName;
 
 use crate::Result;
@@ -23,16 +24,9 @@ pub enum Scope {
 pub enum VolumeSource {
     /// A directory of this machine.
     Directory(PathBuf),
-    /// A file system that each container's monitor mounts in its own namespace, as
-    /// `mount -t FSTYPE -o OPTIONS DEVICE` would.
-    Filesystem {
-        /// Type of the file system; `none` with the option `bind`.
-        fstype: String,
-        /// Comma-separated mount options as given; empty without any.
-        options: String,
-        /// What is mounted.
-        device: String,
-    },
+    /// A file system that the monitor of the first container mounts in its own namespace, as
+    /// `mount -t TYPE -o OPTIONS DEVICE` would; those who come meanwhile share it.
+    Filesystem(SharedFilesystem),
 }
 
 /// Keeps the data of volumes.
@@ -71,6 +65,9 @@ pub trait VolumeDriver {
 
     /// The path that `inspect` shows.
     fn mountpoint(&self, volume: &VolumeRecord) -> PathBuf;
+
+    /// Whether the data is a directory of this machine that needs no mount.
+    fn is_directory(&self, volume: &VolumeRecord) -> bool;
 
     /// Makes the volume ready for one more user and says what is to be mounted.
     fn mount(&self, volume: &VolumeRecord) -> Result<VolumeSource>;

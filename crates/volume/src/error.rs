@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use orlop_sys::confined::PathError;
+use orlop_sys::mount_filesystem::FilesystemError;
 use orlop_types::{ContainerId, ErrorKind, ParseError, VolumeName};
 
 /// A failed operation on a volume.
@@ -121,6 +122,32 @@ pub enum Error {
     /// Another prune works on the store.
     #[error("a prune operation is already running")]
     PruneRunning,
+    /// The file system that a volume's options describe cannot be mounted.
+    #[error("error while mounting volume '{}': failed to mount local volume", mountpoint.display())]
+    Mount {
+        /// The volume's directory.
+        mountpoint: PathBuf,
+        /// What was attempted and what the kernel said.
+        #[source]
+        source: FilesystemError,
+    },
+    /// The host that a volume's options name has no address.
+    #[error(
+        "error while mounting volume '{}': error resolving passed in network volume address: lookup {host}",
+        mountpoint.display()
+    )]
+    Resolve {
+        /// The volume's directory.
+        mountpoint: PathBuf,
+        /// The host.
+        host: String,
+        /// The resolver's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Copy-up failed because the volume cannot be mounted.
+    #[error("failed to populate volume")]
+    PopulateMount(#[source] Box<Error>),
     /// Copy-up failed.
     #[error("failed to populate volume: {name}")]
     Populate {
@@ -156,6 +183,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// The exit code that `run`, `start` and `create` give for it, if it has one of its own: Docker's
+    /// command line takes the words of a missing device for those of a missing command.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<u8> {
+        match self {
+            Self::Mount { source, .. } => {
+                (source.source.kind() == std::io::ErrorKind::NotFound).then_some(127)
+            }
+            Self::PopulateMount(source) => source.exit_code(),
+            _ => None,
+        }
+    }
+
     /// The kind that picks status and exit code.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -179,6 +219,9 @@ impl Error {
                     _ => ErrorKind::Internal,
                 }
             }
+            Self::Mount { source, .. } => ErrorKind::of_io(&source.source),
+            Self::Resolve { .. } => ErrorKind::Unavailable,
+            Self::PopulateMount(source) => source.kind(),
             Self::File { source, .. } => ErrorKind::of_io(source),
             Self::Store(source) => source.kind(),
         }

@@ -1,13 +1,14 @@
 //! Lists, Docker's volume object, and sizes.
 
 use std::collections::{BTreeMap, HashSet};
+use std::os::fd::AsFd as _;
 
 use orlop_meta::VolumeRecord;
 use orlop_sys::tree;
 use orlop_types::VolumeName;
 use orlop_types::filter::Filters;
 
-use crate::{Error, Result, Scope, VolumeSource, Volumes, lock};
+use crate::{Error, Result, Scope, Volumes};
 
 /// Docker's volume object, in the order in which its command line prints the fields.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -79,9 +80,10 @@ impl Volumes<'_> {
 
     pub(crate) fn size_bytes(&self, volume: &VolumeRecord) -> Result<Option<u64>> {
         let driver = self.driver(volume.name.as_str(), &volume.driver)?;
-        let VolumeSource::Directory(path) = driver.mount(volume)? else { return Ok(None) };
-        let directory = lock::open_directory(&path)?;
-        tree::usage(std::os::fd::AsFd::as_fd(&directory))
+        if !driver.is_directory(volume) {
+            return Ok(None);
+        }
+        tree::usage(self.open(volume)?.as_fd())
             .map(|usage| Some(usage.apparent_bytes))
             .map_err(|source| Error::Measure { name: volume.name.clone(), source })
     }

@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use orlop_meta::{Query, StagedDirectory, Store, Sync, TrashKind, TrashRecord, VolumeRecord};
+use orlop_sys::mount_filesystem::SharedFilesystem;
 use orlop_types::VolumeName;
 use rustix::fs::{AtFlags, StatxFlags};
 
@@ -152,9 +153,20 @@ impl VolumeDriver for LocalDriver<'_> {
         self.data(&volume.name)
     }
 
+    fn is_directory(&self, volume: &VolumeRecord) -> bool {
+        options::filesystem(volume.options.as_ref()).is_none()
+    }
+
     fn mount(&self, volume: &VolumeRecord) -> Result<VolumeSource> {
-        Ok(options::filesystem(volume.options.as_ref())
-            .unwrap_or_else(|| VolumeSource::Directory(self.data(&volume.name))))
+        let mountpoint = self.data(&volume.name);
+        let Some(recipe) = options::filesystem(volume.options.as_ref()) else {
+            return Ok(VolumeSource::Directory(mountpoint));
+        };
+        let recipe = options::resolve(recipe, &options::lookup).map_err(|(host, source)| {
+            Error::Resolve { mountpoint: mountpoint.clone(), host, source }
+        })?;
+        let users = self.store.paths.volume_run(&volume.name);
+        Ok(VolumeSource::Filesystem(SharedFilesystem { recipe, mountpoint, users }))
     }
 
     /// Nothing to do: what is mounted lives and dies with the monitor's mount namespace.

@@ -1,10 +1,13 @@
 //! Options of the `local` driver: `type`, `o`, `device`, `size` (pure functions).
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _};
 
+use orlop_sys::mount_filesystem::FilesystemRecipe;
 use orlop_types::size::parse_ram_bytes;
 
-use crate::{Error, Result, VolumeSource};
+use crate::{Error, Result};
 
 const KNOWN: [&str; 4] = ["type", "o", "device", "size"];
 /// Option, and the options that it needs, in the order in which Docker looks for them.
@@ -39,18 +42,56 @@ pub(crate) fn check(name: &str, options: &BTreeMap<String, String>) -> Result<()
     Ok(())
 }
 
-/// The file system that the options describe, if they describe one.
-pub(crate) fn filesystem(options: Option<&BTreeMap<String, String>>) -> Option<VolumeSource> {
+/// The file system that the options describe, if they describe one, with host names as given.
+pub(crate) fn filesystem(options: Option<&BTreeMap<String, String>>) -> Option<FilesystemRecipe> {
     let options = options?;
     let value = |name: &str| options.get(name).cloned().unwrap_or_default();
     if value("device").is_empty() {
         return None;
     }
-    Some(VolumeSource::Filesystem {
-        fstype: value("type"),
-        options: value("o"),
-        device: value("device"),
-    })
+    Some(FilesystemRecipe { fstype: value("type"), options: value("o"), device: value("device") })
+}
+
+/// Finds the address of a host.
+pub(crate) type Resolve<'a> = &'a dyn Fn(&str) -> io::Result<IpAddr>;
+
+/// Puts addresses in the place of host names, which the kernel cannot look up: that of `addr=` for
+/// NFS and CIFS, else that of the device for CIFS. `nfs4` is left alone, as in Docker. The error
+/// names the host.
+pub(crate) fn resolve(
+    mut recipe: FilesystemRecipe,
+    lookup: Resolve<'_>,
+) -> Result<FilesystemRecipe, (String, io::Error)> {
+    if !matches!(recipe.fstype.as_str(), "nfs" | "cifs") {
+        return Ok(recipe);
+    }
+    let find = |host: &str| lookup(host).map_err(|error| (host.to_owned(), error));
+    let named = recipe.options.split(',').find_map(|word| word.strip_prefix("addr="));
+    if let Some(host) = named.filter(|host| !host.is_empty()) {
+        if host.parse::<Ipv4Addr>().is_err() {
+            let found = format!("addr={}", find(host)?);
+            recipe.options = recipe.options.replacen(&format!("addr={host}"), &found, 1);
+        }
+        return Ok(recipe);
+    }
+    if recipe.fstype == "cifs"
+        && let Some((before, rest)) = recipe.device.split_once("//")
+    {
+        let host = rest.split('/').next().unwrap_or_default();
+        let literal = host.trim_start_matches('[').trim_end_matches(']');
+        if !host.is_empty() && literal.parse::<IpAddr>().is_err() {
+            let path = rest.strip_prefix(host).unwrap_or_default();
+            recipe.device = format!("{before}//{}{path}", find(host)?);
+        }
+    }
+    Ok(recipe)
+}
+
+/// Asks the system for the address of a host, IPv4 first.
+pub(crate) fn lookup(host: &str) -> io::Result<IpAddr> {
+    let found: Vec<IpAddr> = (host, 0).to_socket_addrs()?.map(|address| address.ip()).collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "no such host"))
 }
 
 /// Whether `//host:port/share` names a port.
@@ -118,11 +159,47 @@ mod tests {
         assert_eq!(filesystem(Some(&options(&[("size", "0")]))), None);
         assert_eq!(
             filesystem(Some(&options(&[("type", "tmpfs"), ("device", "tmpfs")]))),
-            Some(VolumeSource::Filesystem {
+            Some(FilesystemRecipe {
                 fstype: "tmpfs".to_owned(),
                 options: String::new(),
                 device: "tmpfs".to_owned()
             })
         );
+    }
+
+    #[test]
+    fn host_names_become_addresses_where_docker_looks_them_up() {
+        let lookup = |host: &str| match host {
+            "server" => Ok(IpAddr::from([192, 0, 2, 7])),
+            _ => Err(io::Error::other("no such host")),
+        };
+        let resolved = |fstype: &str, o: &str, device: &str| {
+            let recipe = FilesystemRecipe {
+                fstype: fstype.to_owned(),
+                options: o.to_owned(),
+                device: device.to_owned(),
+            };
+            resolve(recipe, &lookup)
+                .map(|recipe| format!("{} {}", recipe.options, recipe.device))
+                .map_err(|(host, error)| format!("{host}: {error}"))
+        };
+        let table = [
+            ("nfs", "addr=server,rw", ":/x", Ok("addr=192.0.2.7,rw :/x")),
+            ("nfs", "rw,addr=10.0.0.1", ":/x", Ok("rw,addr=10.0.0.1 :/x")),
+            ("nfs4", "addr=server", ":/x", Ok("addr=server :/x")),
+            ("nfs", "rw", "server:/x", Ok("rw server:/x")),
+            ("nfs", "addr=none", ":/x", Err("none: no such host")),
+            ("cifs", "addr=server", "//nas/x", Ok("addr=192.0.2.7 //nas/x")),
+            ("cifs", "user=a", "//server/a/b", Ok("user=a //192.0.2.7/a/b")),
+            ("cifs", "user=a", "//10.0.0.1/a", Ok("user=a //10.0.0.1/a")),
+            ("cifs", "user=a", "//[fe80::1]/a", Ok("user=a //[fe80::1]/a")),
+            ("cifs", "", "//gone/a", Err("gone: no such host")),
+            ("ext4", "addr=none", "/dev/x", Ok("addr=none /dev/x")),
+        ];
+        for (fstype, o, device, want) in table {
+            let want = want.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(resolved(fstype, o, device), want, "{fstype} {o} {device}");
+        }
+        assert_eq!(super::lookup("127.0.0.1").unwrap(), IpAddr::from([127, 0, 0, 1]));
     }
 }

@@ -41,8 +41,6 @@ pub enum Populated {
     NotEmpty,
     /// Nothing: the volume has no directory of that path.
     NoDirectory,
-    /// Nothing: the volume is a file system that only a monitor mounts.
-    NotMounted,
     /// Owner, mode, times and attributes of the directory; the source has no entries.
     Metadata,
     /// Everything.
@@ -86,11 +84,11 @@ impl Volumes<'_> {
         subpath: &Path,
         source: BorrowedFd<'_>,
     ) -> Result<Populated> {
-        let driver = self.driver(volume.name.as_str(), &volume.driver)?;
-        let VolumeSource::Directory(data) = driver.mount(volume)? else {
-            return Ok(Populated::NotMounted);
-        };
-        let locked = self.lock(volume, &data)?;
+        let data = self.open(volume).map_err(|error| match error {
+            Error::Mount { .. } | Error::Resolve { .. } => Error::PopulateMount(Box::new(error)),
+            other => other,
+        })?;
+        let locked = self.lock(volume, data)?;
         let failed = |source| Error::Populate { name: volume.name.clone(), source };
         let done = locked.populate(subpath, source).map_err(failed)?;
         if let Populated::Copied(stats) = done {
@@ -111,7 +109,24 @@ impl Volumes<'_> {
             return Ok(());
         }
         let failed = |source| Error::Populate { name: volume.name.clone(), source };
-        self.lock(volume, &data)?.settle().map_err(failed)
+        let opened = lock::open_directory(&data)?.into();
+        self.lock(volume, opened)?.settle().map_err(failed)
+    }
+
+    /// Opens the root of a volume's data: a directory, or a mount for as long as what is returned is
+    /// open (see [`Root::of_mount`]). A file system that containers use just now is the one that they
+    /// see.
+    pub fn open(&self, volume: &VolumeRecord) -> Result<OwnedFd> {
+        let driver = self.driver(volume.name.as_str(), &volume.driver)?;
+        match driver.mount(volume)? {
+            VolumeSource::Directory(path) => Ok(lock::open_directory(&path)?.into()),
+            VolumeSource::Filesystem(filesystem) => {
+                let mountpoint = &filesystem.mountpoint;
+                let failed = |source| Error::Mount { mountpoint: mountpoint.clone(), source };
+                let (mount, _shared) = filesystem.open().map_err(failed)?;
+                Ok(mount)
+            }
+        }
     }
 
     /// Finishes or undoes copies that were cut off in any volume. Returns the names of volumes in
@@ -123,13 +138,14 @@ impl Volumes<'_> {
         Ok(volumes.into_iter().filter_map(settle).collect())
     }
 
-    fn lock(&self, volume: &VolumeRecord, data: &Path) -> Result<Locked> {
+    fn lock(&self, volume: &VolumeRecord, data: OwnedFd) -> Result<Locked> {
         let home = self.local.home(&volume.name);
         let gone = || Error::NotFound { name: volume.name.to_string() };
         let missing = |error: Error| match error {
             Error::File { source, .. } if source.kind() == io::ErrorKind::NotFound => gone(),
             error => error,
         };
+        let failed = |source| Error::Populate { name: volume.name.clone(), source };
         let directory = lock::open_directory(&home).map_err(missing)?;
         lock::flock(&directory, FlockOperation::LockExclusive).map_err(file("lock", &home))?;
         // The volume may have been removed, and made again, during the wait.
@@ -138,15 +154,15 @@ impl Volumes<'_> {
         if rustix::fs::stat(&home).map(identity) != Ok(held) {
             return Err(gone());
         }
-        let data = lock::open_directory(data)?;
-        let own = mount_id(&data).map_err(file("look at", &home))?
+        let data = Root::of_mount(data).map_err(failed)?;
+        let own = mount_id(data.fd()).map_err(file("look at", &home))?
             != mount_id(&directory).map_err(file("look at", &home))?;
-        let place = if own { &data } else { &directory };
-        let place = place.try_clone().map_err(file("open", &home))?.into();
+        let place = if own { data.fd() } else { directory.as_fd() };
+        let place = place.try_clone_to_owned().map_err(file("open", &home))?;
         let (partial, ready) = if own { (INNER_PARTIAL, INNER_READY) } else { (PARTIAL, READY) };
         Ok(Locked {
             _held: lock::Held(directory),
-            data: Root::from_fd(data.into()),
+            data,
             journal: Journal { place, partial, ready },
         })
     }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use orlop_meta::{ContainerRecord, ContainerState, Durability, EventFilter, Store, TrashKind};
+use orlop_sys::mount_filesystem::{FilesystemRecipe, SharedFilesystem};
 use orlop_types::config::{Config, HostConfig};
 use orlop_types::filter::Filters;
 use orlop_types::{ContainerId, ErrorKind, ImageId, VolumeName};
@@ -426,11 +427,15 @@ fn options_make_a_file_system() {
     let (volume, _) = fixture.volumes().create(NewVolume { options, ..named("db") }).unwrap();
     assert_eq!(
         fixture.volumes().source(&volume).unwrap(),
-        VolumeSource::Filesystem {
-            fstype: "none".to_owned(),
-            options: "bind".to_owned(),
-            device: "/nowhere".to_owned()
-        }
+        VolumeSource::Filesystem(SharedFilesystem {
+            recipe: FilesystemRecipe {
+                fstype: "none".to_owned(),
+                options: "bind".to_owned(),
+                device: "/nowhere".to_owned()
+            },
+            mountpoint: fixture.data("db"),
+            users: fixture.store.paths.run_root.join("volumes/db"),
+        })
     );
     assert_eq!(fixture.volumes().usage(&volume).unwrap(), None);
 }
