@@ -10,6 +10,7 @@ pub mod fork;
 pub mod lock;
 pub mod mount;
 pub mod mount_filesystem;
+pub mod mount_space;
 pub mod own_program;
 pub mod process;
 pub mod pty;

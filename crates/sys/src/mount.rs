@@ -336,11 +336,12 @@ pub fn clone_tree(directory: impl AsFd, path: &Path, reach: Reach) -> Result<Own
 
 /// `struct mount_attr` of mount_setattr(2), version 0.
 #[repr(C)]
-struct MountAttr {
-    attr_set: u64,
-    attr_clr: u64,
-    propagation: u64,
-    userns_fd: u64,
+#[derive(Default)]
+pub(crate) struct MountAttr {
+    pub(crate) attr_set: u64,
+    pub(crate) attr_clr: u64,
+    pub(crate) propagation: u64,
+    pub(crate) userns_fd: u64,
 }
 
 /// Changes attributes of a mount, attached or not, given any descriptor of its root.
@@ -367,7 +368,11 @@ pub fn set_attributes(mount: impl AsFd, attributes: Attributes) -> io::Result<()
     Ok(())
 }
 
-fn mount_setattr(mount: BorrowedFd<'_>, reach: Reach, attr: &MountAttr) -> io::Result<()> {
+pub(crate) fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    reach: Reach,
+    attr: &MountAttr,
+) -> io::Result<()> {
     let recursive = if reach == Reach::Recursive { libc::AT_RECURSIVE } else { 0 };
     let flags = libc::AT_EMPTY_PATH | recursive;
     // SAFETY: the path is an empty NUL-terminated string, `attr` points to a live `struct
