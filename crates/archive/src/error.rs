@@ -129,6 +129,15 @@ pub enum Error {
         #[source]
         source: tar_core::HeaderError,
     },
+    /// What a layer keeps of its tar cannot be read or written.
+    #[error("cannot {action} the record of the layer's tar")]
+    Skeleton {
+        /// What was attempted.
+        action: &'static str,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file name of a tree would become a whiteout in an archive.
     #[error("cannot archive `{0}`: names that begin with `.wh.` are reserved for whiteouts")]
     Reserved(String),
@@ -149,7 +158,7 @@ impl Error {
             Self::Damaged { .. } | Self::Truncated { .. } | Self::Stream { .. } => {
                 ErrorKind::Corrupt
             }
-            Self::Entry { source, .. } => ErrorKind::of_io(source),
+            Self::Entry { source, .. } | Self::Skeleton { source, .. } => ErrorKind::of_io(source),
             Self::Path(error) => ErrorKind::of_io(&error.source),
             Self::Represent { .. } => ErrorKind::Internal,
         }

@@ -5,7 +5,7 @@
 //! without following the last component. Directories get their times last. On an error the caller
 //! throws the directory away.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{CString, OsStr};
 use std::io::BufRead;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -20,6 +20,8 @@ use rustix::io::Errno;
 use crate::error::{refuse, shown};
 use crate::name::{self, EntryName};
 use crate::read::{Entry, TarReader};
+use crate::replaced::Contents;
+use crate::skeleton::SkeletonWriter;
 use crate::{Error, Refusal, Result};
 
 /// Entries of one layer: the largest images have a few hundred thousand.
@@ -66,18 +68,54 @@ pub struct ExtractStats {
     pub opaque_root: bool,
     /// Where deletions were stored in the overlay's form; later entries may have replaced some.
     pub whiteouts: Vec<Vec<u8>>,
+    /// Hard links to what this layer does not hold: perhaps a layer below does.
+    pub links_below: Vec<LinkBelow>,
+}
+
+/// A hard link whose target is not in the layer's own tar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkBelow {
+    /// Where the link belongs.
+    pub path: Vec<u8>,
+    /// What it leads to, as the archive says it.
+    pub target: Vec<u8>,
+    /// The entry's name as it stands in the archive.
+    pub entry: Vec<u8>,
 }
 
 /// Unpacks a tar into a directory, which is empty or (for [`WhiteoutForm::Apply`]) holds the lower
 /// layers.
+///
+/// Of a hard link to a file of a lower layer only a note is kept; see [`ExtractStats::links_below`].
 pub fn extract(input: impl BufRead, root: &Root, options: ExtractOptions) -> Result<ExtractStats> {
-    let mut tar = TarReader::new(input);
+    unpack(TarReader::new(input), root, options, None)
+}
+
+/// Unpacks a tar into `diff` of a layer's directory and keeps there what gives the tar back
+/// ([`crate::skeleton`]). The input is read to its end.
+pub fn extract_layer(
+    input: impl BufRead,
+    layer: &Root,
+    options: ExtractOptions,
+) -> Result<ExtractStats> {
+    let tar = TarReader::recording(input, SkeletonWriter::create(layer)?);
+    let contents = Contents { layer: layer.fd(), numbers: HashMap::new(), replaced: None };
+    unpack(tar, &layer.descend("diff")?, options, Some(contents))
+}
+
+fn unpack<R: BufRead>(
+    mut tar: TarReader<R>,
+    root: &Root,
+    options: ExtractOptions,
+    contents: Option<Contents<'_>>,
+) -> Result<ExtractStats> {
     let mut extractor = Extractor {
         root,
         options,
         made: HashSet::new(),
         directory_times: BTreeMap::new(),
         parent: None,
+        contents,
         stats: ExtractStats::default(),
     };
     while let Some(entry) = tar.next_entry()? {
@@ -88,6 +126,7 @@ pub fn extract(input: impl BufRead, root: &Root, options: ExtractOptions) -> Res
         extractor.entry(&entry, &mut tar)?;
     }
     extractor.finish()?;
+    tar.finish_recording()?;
     Ok(extractor.stats)
 }
 
@@ -107,6 +146,8 @@ pub(crate) struct Extractor<'a> {
     pub(crate) directory_times: BTreeMap<Vec<u8>, FileTime>,
     /// The last parent used: most entries follow one of the same directory.
     parent: Option<(Vec<u8>, OwnedFd)>,
+    /// Which file holds which content of the tar, if that is kept.
+    pub(crate) contents: Option<Contents<'a>>,
     pub(crate) stats: ExtractStats,
 }
 
@@ -219,8 +260,7 @@ impl Extractor<'_> {
         if is_directory && directory_comes {
             return Ok(Before::Directory);
         }
-        tree::remove_tree(parent.as_fd(), last)
-            .map_err(|error| fail(entry, "replace what is there")(error.source))?;
+        self.discard(entry, parent.as_fd(), last)?;
         // The kept directory may have been below what is gone, or reached through it.
         self.parent = None;
         Ok(if is_directory { Before::Directory } else { Before::Other })
@@ -235,8 +275,7 @@ impl Extractor<'_> {
             };
             let last = CString::new(last).map_err(|_| refuse(&entry.name, Refusal::InvalidName))?;
             self.parent = None;
-            return tree::remove_tree(parent.as_fd(), &last)
-                .map_err(|error| fail(entry, "remove what is whited out")(error.source));
+            return self.discard(entry, parent.as_fd(), &last);
         }
         let (parent, last) = self.parent(entry, path)?;
         self.make_room(entry, &parent, &last, false)?;
@@ -269,8 +308,7 @@ impl Extractor<'_> {
             for child in entries {
                 let child_path = name::join(&path, child.name.to_bytes());
                 if !self.made.contains(&child_path) {
-                    tree::remove_tree(directory.as_fd(), &child.name)
-                        .map_err(|error| fail(entry, "remove what is hidden")(error.source))?;
+                    self.discard(entry, directory.as_fd(), &child.name)?;
                 } else if child.is_dir {
                     pending.push(child_path);
                 }

@@ -4,25 +4,27 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io::{BufRead, Write as _};
+use std::io::{self, BufRead};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use orlop_sys::confined::{Node, make_node, open_dir_at, set_mode_at};
+use orlop_sys::confined::{Node, PathError, make_node, open_dir_at, set_mode_at};
 use orlop_sys::xattr;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::error::{refuse, shown};
-use crate::extract::{Before, Extractor, WhiteoutForm, fail};
+use crate::extract::{Before, Extractor, LinkBelow, WhiteoutForm, fail};
 use crate::name;
-use crate::read::{Entry, EntryKind, TarReader};
+use crate::read::{Entry, EntryKind, SparseEntry, TarReader};
 use crate::{Refusal, Result};
 
 /// The attribute of an opaque directory.
 const OPAQUE: &CStr = c"trusted.overlay.opaque";
+/// Aligned zeros of this length are not written.
+const HOLE_BYTES: usize = 64 * 1024;
 /// Attributes by which a layer could steer the overlay file system; never taken from an archive.
 const OVERLAY_PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
@@ -43,7 +45,9 @@ impl Extractor<'_> {
         self.make_room(entry, &parent, &last, false)?;
         self.note_made(path);
         match &entry.kind {
-            EntryKind::File | EntryKind::SparseFile { .. } => self.file(entry, &parent, &last, tar),
+            EntryKind::File | EntryKind::SparseFile { .. } => {
+                self.file(entry, path, &parent, &last, tar)
+            }
             EntryKind::Symlink(target) => {
                 self.stats.file_bytes += target.len() as u64;
                 rustix::fs::symlinkat(OsStr::from_bytes(target), &parent, last.as_c_str())
@@ -105,9 +109,27 @@ impl Extractor<'_> {
             return Err(refuse_target());
         }
         let shown_path = Path::new(OsStr::from_bytes(&target_path));
-        let (from, from_name) = self.root.open_parent(shown_path).map_err(|_| refuse_target())?;
-        let stat = rustix::fs::statat(&from, from_name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|_| refuse_target())?;
+        let found = self.root.open_parent(shown_path).and_then(|(from, from_name)| {
+            rustix::fs::statat(&from, from_name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
+                .map(|stat| (from, from_name, stat))
+                .map_err(|error| PathError::new("find", shown_path, error))
+        });
+        let (from, from_name, stat) = match found {
+            Ok(found) => found,
+            Err(error)
+                if error.io_kind() == io::ErrorKind::NotFound
+                    && self.options.whiteouts == WhiteoutForm::Overlay =>
+            {
+                self.make_room(entry, parent, last, false)?;
+                self.stats.links_below.push(LinkBelow {
+                    path: path.to_vec(),
+                    target: target_path,
+                    entry: entry.name.clone(),
+                });
+                return Ok(());
+            }
+            Err(_) => return Err(refuse_target()),
+        };
         let kind = FileType::from_raw_mode(stat.st_mode);
         let is_whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0;
         if kind == FileType::Directory || is_whiteout {
@@ -129,6 +151,7 @@ impl Extractor<'_> {
     fn file<R: BufRead>(
         &mut self,
         entry: &Entry,
+        path: &[u8],
         parent: &OwnedFd,
         last: &CString,
         tar: &mut TarReader<R>,
@@ -144,32 +167,41 @@ impl Extractor<'_> {
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(parent, last.as_c_str(), flags, Mode::from_raw_mode(0o600))
             .map_err(|error| fail(entry, "create the file")(error.into()))?;
-        let mut file = File::from(fd);
-        if let EntryKind::SparseFile { map, .. } = &entry.kind {
-            file.set_len(length).map_err(fail(entry, "set the length of the file"))?;
-            for piece in map {
-                let mut offset = piece.offset;
-                while offset < piece.offset + piece.length {
-                    let left =
-                        usize::try_from(piece.offset + piece.length - offset).unwrap_or(usize::MAX);
-                    let bytes = tar.content()?;
-                    let step = bytes.len().min(left);
-                    file.write_all_at(&bytes[..step], offset)
-                        .map_err(fail(entry, "write the file"))?;
-                    tar.advance(step);
-                    offset += step as u64;
-                }
-            }
-        } else {
-            loop {
+        let file = File::from(fd);
+        let whole = [SparseEntry { offset: 0, length }];
+        let pieces = match &entry.kind {
+            EntryKind::SparseFile { map, .. } => map.as_slice(),
+            _ if length == 0 => &[],
+            _ => &whole,
+        };
+        if entry.size > 0
+            && let Some(number) = tar.record_content(path, pieces)?
+        {
+            self.note_content(entry, &file, number)?;
+        }
+        let mut reaches = 0;
+        for piece in pieces {
+            let mut offset = piece.offset;
+            while offset < piece.offset + piece.length {
+                let left =
+                    usize::try_from(piece.offset + piece.length - offset).unwrap_or(usize::MAX);
                 let bytes = tar.content()?;
                 if bytes.is_empty() {
                     break;
                 }
-                file.write_all(bytes).map_err(fail(entry, "write the file"))?;
-                let step = bytes.len();
+                let step = bytes.len().min(left).min(HOLE_BYTES - offset as usize % HOLE_BYTES);
+                // Programs that write archives fill holes with zeros; they become holes again.
+                if step < HOLE_BYTES || !is_zero(&bytes[..step]) {
+                    file.write_all_at(&bytes[..step], offset)
+                        .map_err(fail(entry, "write the file"))?;
+                    reaches = offset + step as u64;
+                }
                 tar.advance(step);
+                offset += step as u64;
             }
+        }
+        if reaches < length {
+            file.set_len(length).map_err(fail(entry, "set the length of the file"))?;
         }
         self.stats.file_bytes += length;
         let fd = OwnedFd::from(file);
@@ -198,6 +230,10 @@ impl Extractor<'_> {
         xattr::set(directory.as_fd(), OPAQUE, b"y")
             .map_err(fail(entry, "make the directory opaque"))
     }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |any, byte| any | byte) == 0
 }
 
 fn owner_and_mode(entry: &Entry, fd: &OwnedFd) -> Result<()> {

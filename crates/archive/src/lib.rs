@@ -4,6 +4,7 @@
 //!   second and hands them to the caller on its own, so that a layer is unpacked as fast as the
 //!   slowest of the three.
 //! * [`extract`] unpacks into an open directory that nothing can leave.
+//! * [`skeleton`] gives the very tar back that a directory was unpacked from.
 //! * [`write`] and [`diff`] make tars of trees, of overlay upper directories and of the difference of
 //!   two trees.
 
@@ -15,6 +16,8 @@ pub mod extract;
 mod extract_entry;
 pub mod name;
 pub mod read;
+mod replaced;
+pub mod skeleton;
 pub mod stream;
 pub mod write;
 
@@ -22,6 +25,8 @@ pub mod write;
 mod hostile_tests;
 #[cfg(test)]
 mod round_trip_tests;
+#[cfg(test)]
+mod skeleton_tests;
 #[cfg(test)]
 mod testing;
 

@@ -14,6 +14,7 @@ use tar_core::{EntryType, HEADER_SIZE, PaxExtensions};
 pub use tar_core::SparseEntry;
 
 use crate::error::{refuse, shown};
+use crate::skeleton::SkeletonWriter;
 use crate::{Error, Refusal, Result};
 
 /// Longest name and link target: `PATH_MAX` without its zero byte.
@@ -83,6 +84,8 @@ pub struct TarReader<R> {
     padding: u64,
     name: Vec<u8>,
     ended: bool,
+    /// Gets everything but the content that is handed out.
+    recorder: Option<SkeletonWriter>,
 }
 
 impl<R: BufRead> TarReader<R> {
@@ -106,7 +109,42 @@ impl<R: BufRead> TarReader<R> {
             padding: 0,
             name: Vec::new(),
             ended: false,
+            recorder: None,
         }
+    }
+
+    /// Begins at the first header and keeps what is needed to write the same tar again.
+    pub fn recording(input: R, recorder: SkeletonWriter) -> Self {
+        Self { recorder: Some(recorder), ..Self::new(input) }
+    }
+
+    /// Notes where the content of the current entry goes; gives its number. Call it before the first
+    /// piece of content is taken, and then take all of it.
+    pub fn record_content(&mut self, path: &[u8], pieces: &[SparseEntry]) -> Result<Option<u64>> {
+        self.recorder.as_mut().map(|recorder| recorder.content(path, pieces)).transpose()
+    }
+
+    /// Keeps what comes behind the last entry, too, and ends the record.
+    pub fn finish_recording(mut self) -> Result<()> {
+        let Some(mut recorder) = self.recorder.take() else { return Ok(()) };
+        recorder.raw(&self.pending[self.pending_at..])?;
+        loop {
+            let bytes = self.input.fill_buf().map_err(|source| Error::Entry {
+                entry: shown(&self.name),
+                action: "read the archive",
+                source,
+            })?;
+            if bytes.is_empty() {
+                return recorder.finish();
+            }
+            recorder.raw(bytes)?;
+            let step = bytes.len();
+            self.input.consume(step);
+        }
+    }
+
+    fn record(&mut self, bytes: &[u8]) -> Result<()> {
+        self.recorder.as_mut().map_or(Ok(()), |recorder| recorder.raw(bytes))
     }
 
     fn read_error(&self, source: io::Error) -> Error {
@@ -155,11 +193,17 @@ impl<R: BufRead> TarReader<R> {
     fn skip(&mut self) -> Result<()> {
         let mut left = self.content_left + self.padding;
         while left > 0 {
-            let available = self.fill()?.len();
-            if available == 0 {
+            let limit = usize::try_from(left).unwrap_or(usize::MAX);
+            let mut recorder = self.recorder.take();
+            let bytes = self.fill()?;
+            let step = bytes.len().min(limit);
+            if step == 0 {
                 return Err(Error::Truncated { entry: shown(&self.name) });
             }
-            let step = available.min(usize::try_from(left).unwrap_or(usize::MAX));
+            if let Some(recorder) = &mut recorder {
+                recorder.raw(&bytes[..step])?;
+            }
+            self.recorder = recorder;
             self.consume(step);
             left -= step as u64;
         }
@@ -191,6 +235,7 @@ impl<R: BufRead> TarReader<R> {
                 // Archives without the two zero blocks are common; half a header is not.
                 if header.iter().all(|byte| *byte == 0) {
                     self.ended = true;
+                    self.record(&header)?;
                     break;
                 }
                 return Err(Error::Truncated { entry: shown(&self.name) });
@@ -204,6 +249,7 @@ impl<R: BufRead> TarReader<R> {
                 ParseEvent::GlobalExtensions { consumed, .. } => (consumed, None),
                 ParseEvent::End { .. } => {
                     self.ended = true;
+                    self.record(&header)?;
                     break;
                 }
                 ParseEvent::Entry { consumed, entry } => (consumed, Some(convert(&entry, None)?)),
@@ -211,6 +257,7 @@ impl<R: BufRead> TarReader<R> {
                     (consumed, Some(convert(&entry, Some((sparse_map, real_size)))?))
                 }
             };
+            self.record(&header[..consumed])?;
             // What is left in `pending` comes after what was read for this header.
             let mut rest = header.split_off(consumed);
             rest.extend_from_slice(&self.pending[self.pending_at..]);
