@@ -138,6 +138,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// An entry would replace a directory by something else, or the other way round.
+    #[error("cannot overwrite {} `{path}` with {}", kind_word(!directory_comes), kind_word(*directory_comes))]
+    OtherKind {
+        /// What is there, relative to where the archive is unpacked.
+        path: String,
+        /// Whether the entry is the directory of the two.
+        directory_comes: bool,
+    },
     /// A file name of a tree would become a whiteout in an archive.
     #[error("cannot archive `{0}`: names that begin with `.wh.` are reserved for whiteouts")]
     Reserved(String),
@@ -160,9 +168,13 @@ impl Error {
             }
             Self::Entry { source, .. } | Self::Skeleton { source, .. } => ErrorKind::of_io(source),
             Self::Path(error) => ErrorKind::of_io(&error.source),
-            Self::Represent { .. } => ErrorKind::Internal,
+            Self::Represent { .. } | Self::OtherKind { .. } => ErrorKind::Internal,
         }
     }
+}
+
+fn kind_word(is_directory: bool) -> &'static str {
+    if is_directory { "directory" } else { "non-directory" }
 }
 
 /// A name as it is shown in messages.

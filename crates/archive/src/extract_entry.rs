@@ -23,8 +23,8 @@ use crate::{Refusal, Result};
 
 /// The attribute of an opaque directory.
 const OPAQUE: &CStr = c"trusted.overlay.opaque";
-/// Aligned zeros of this length are not written.
-const HOLE_BYTES: usize = 64 * 1024;
+/// Files are looked through for zeros, which are not written, in blocks of this length.
+pub(crate) const HOLE_BYTES: usize = 64 * 1024;
 /// Attributes by which a layer could steer the overlay file system; never taken from an archive.
 const OVERLAY_PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
@@ -191,7 +191,7 @@ impl Extractor<'_> {
                 }
                 let step = bytes.len().min(left).min(HOLE_BYTES - offset as usize % HOLE_BYTES);
                 // Programs that write archives fill holes with zeros; they become holes again.
-                if step < HOLE_BYTES || !is_zero(&bytes[..step]) {
+                if length < HOLE_BYTES as u64 || !is_zero(&bytes[..step]) {
                     file.write_all_at(&bytes[..step], offset)
                         .map_err(fail(entry, "write the file"))?;
                     reaches = offset + step as u64;
@@ -232,24 +232,24 @@ impl Extractor<'_> {
     }
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().fold(0, |any, byte| any | byte) == 0
 }
 
-fn owner_and_mode(entry: &Entry, fd: &OwnedFd) -> Result<()> {
+pub(crate) fn owner_and_mode(entry: &Entry, fd: &OwnedFd) -> Result<()> {
     rustix::fs::fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
         .map_err(|error| fail(entry, "set the owner")(error.into()))?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode))
         .map_err(|error| fail(entry, "set the mode")(error.into()))
 }
 
-fn node(entry: &Entry, node: Node, parent: &OwnedFd, last: &CString) -> Result<()> {
+pub(crate) fn node(entry: &Entry, node: Node, parent: &OwnedFd, last: &CString) -> Result<()> {
     make_node(parent.as_fd(), last, node, entry.mode).map_err(fail(entry, "create the node"))?;
     named_metadata(entry, parent, last)
 }
 
 /// Owner, mode, attributes and times of a link or special file.
-fn named_metadata(entry: &Entry, parent: &OwnedFd, last: &CString) -> Result<()> {
+pub(crate) fn named_metadata(entry: &Entry, parent: &OwnedFd, last: &CString) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
     rustix::fs::chownat(parent, last.as_c_str(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| fail(entry, "set the owner")(error.into()))?;
@@ -262,7 +262,7 @@ fn named_metadata(entry: &Entry, parent: &OwnedFd, last: &CString) -> Result<()>
         .map_err(|error| fail(entry, "set the time")(error.into()))
 }
 
-fn attributes(entry: &Entry, set: impl Fn(&CStr, &[u8]) -> std::io::Result<()>) -> Result<()> {
+pub(crate) fn attributes(entry: &Entry, set: impl Fn(&CStr, &[u8]) -> std::io::Result<()>) -> Result<()> {
     for (key, value) in &entry.xattrs {
         if OVERLAY_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
             tracing::debug!(entry = %shown(&entry.name), "an attribute of the overlay file system is left out");

@@ -4,10 +4,12 @@
 //!   second and hands them to the caller on its own, so that a layer is unpacked as fast as the
 //!   slowest of the three.
 //! * [`extract`] unpacks into an open directory that nothing can leave.
+//! * [`unpack`] does the same into a tree that is in use, for copies; [`resource`] makes their archives.
 //! * [`skeleton`] gives the very tar back that a directory was unpacked from.
 //! * [`write`] and [`diff`] make tars of trees, of overlay upper directories and of the difference of
 //!   two trees.
 
+pub mod changes;
 pub mod compression;
 pub mod diff;
 pub mod digest;
@@ -17,8 +19,10 @@ mod extract_entry;
 pub mod name;
 pub mod read;
 mod replaced;
+pub mod resource;
 pub mod skeleton;
 pub mod stream;
+pub mod unpack;
 pub mod write;
 
 #[cfg(test)]
@@ -29,6 +33,8 @@ mod round_trip_tests;
 mod skeleton_tests;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod unpack_tests;
 
 pub use error::{Error, Refusal};
 

@@ -13,6 +13,7 @@ use orlop_sys::confined::open_dir_at;
 use orlop_sys::tree::{DirStack, WalkPath, identity, list};
 use orlop_sys::xattr;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 use tar_core::builder::EntryBuilder;
 use tar_core::{EntryType, HEADER_SIZE, HeaderError};
 
@@ -124,11 +125,16 @@ impl<W: Write> TarWriter<W> {
                 builder.link_name(first);
                 return self.emit(builder);
             }
-            self.links.insert(identity(stat), path.to_vec());
         }
         if kind == FileType::RegularFile {
-            return self.regular(path, parent, name);
+            let result = self.regular(path, parent, name);
+            if result.as_ref().is_err_and(is_gone) {
+                // No later name may lead to an entry that is not there.
+                self.links.remove(&identity(stat));
+            }
+            return result;
         }
+        self.note_link(stat, path);
         let entry_type = match kind {
             FileType::Symlink => EntryType::Symlink,
             FileType::Fifo => EntryType::Fifo,
@@ -151,11 +157,25 @@ impl<W: Write> TarWriter<W> {
         self.emit(builder)
     }
 
+    /// Later names of the file refer to this one. Only what was written can be referred to.
+    fn note_link(&mut self, stat: &Stat, path: &[u8]) {
+        if stat.st_nlink > 1 {
+            self.links.insert(identity(stat), path.to_vec());
+        }
+    }
+
     fn regular(&mut self, path: &[u8], parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(parent, name, flags, Mode::empty())
-            .map_err(|error| at(path, error.into()))?;
+        let fd = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(error) if has_vanished(error) => return Ok(skipped(path)),
+            Err(error) => return Err(at(path, error.into())),
+        };
         let stat = rustix::fs::fstat(&fd).map_err(|error| at(path, error.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(skipped(path));
+        }
+        self.note_link(&stat, path);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let mut builder = self.header(path, EntryType::Regular, &stat)?;
         builder.size(size).map_err(|source| Error::Represent { path: shown(path), source })?;
@@ -196,7 +216,13 @@ pub(crate) enum Step<'a> {
     File { path: &'a [u8], parent: BorrowedFd<'a>, name: &'a CStr, stat: &'a Stat },
 }
 
-/// Walks everything below an open directory, sorted by name within each directory.
+/// Whether an object vanished between being listed and being opened: a container may be running.
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Path(error) if error.io_kind() == std::io::ErrorKind::NotFound)
+}
+
+/// Walks everything below an open directory, sorted by name within each directory. What vanishes
+/// meanwhile is left out.
 pub(crate) fn walk(
     top: BorrowedFd<'_>,
     prefix: &[u8],
@@ -218,18 +244,41 @@ pub(crate) fn walk(
         };
         let full = in_archive(&path, &name);
         if is_dir {
-            let stat = stack.enter(&name).map_err(|error| at(&full, error))?;
+            let stat = match stack.enter(&name) {
+                Ok(stat) => stat,
+                Err(error) if Errno::from_io_error(&error).is_some_and(has_vanished) => {
+                    skipped(&full);
+                    continue;
+                }
+                Err(error) => return Err(at(&full, error)),
+            };
             path.push(&name);
             each(Step::Directory { path: &full, fd: stack.current(), stat: &stat })?;
             pending.push(sorted(&stack)?);
         } else {
             let parent = stack.current();
-            let stat = rustix::fs::statat(parent, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|error| at(&full, error.into()))?;
+            let stat = match rustix::fs::statat(parent, &*name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(error) if has_vanished(error) => {
+                    skipped(&full);
+                    continue;
+                }
+                Err(error) => return Err(at(&full, error.into())),
+            };
             each(Step::File { path: &full, parent, name: &name, stat: &stat })?;
         }
     }
     Ok(())
+}
+
+/// Whether the error says that an object that was listed is not what it was: a running container
+/// removes and replaces files while they are read.
+fn has_vanished(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO)
+}
+
+fn skipped(path: &[u8]) {
+    tracing::debug!(path = %shown(path), "changed while it was archived, and left out");
 }
 
 /// Entries of the current directory, last name first.
