@@ -115,14 +115,41 @@ impl Database {
         })
     }
 
-    /// Asks SQLite whether its file is whole; the lines it complains with, none if all is well.
+    /// Asks SQLite whether its file is whole; the lines it complains with, none if all is well. A file
+    /// that cannot be read to its end is such a complaint.
     pub fn integrity(&self) -> Result<Vec<String>> {
+        match self.pragma_lines("PRAGMA integrity_check") {
+            Ok(lines) => Ok(lines.into_iter().filter(|line| line != "ok").collect()),
+            Err(Error::Database { source, .. })
+                if source.code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) =>
+            {
+                Ok(vec![source.to_string()])
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// References to rows that are not there, as `TABLE refers to PARENT`; none if all is well.
+    pub fn dangling(&self) -> Result<Vec<String>> {
+        self.pragma_lines(
+            "SELECT \"table\" || ' refers to ' || parent || ' (row ' || coalesce(rowid, '?') || ')'
+             FROM pragma_foreign_key_check",
+        )
+    }
+
+    /// Makes every index anew from its table.
+    pub fn rebuild_indexes(&self) -> Result<()> {
+        self.lock()
+            .execute_batch("REINDEX")
+            .map_err(|source| classify("rebuild the indexes", &self.path, source))
+    }
+
+    fn pragma_lines(&self, sql: &str) -> Result<Vec<String>> {
         let connection = self.lock();
         let failed = |source| classify("check", &self.path, source);
-        let mut statement = connection.prepare("PRAGMA integrity_check").map_err(failed)?;
+        let mut statement = connection.prepare(sql).map_err(failed)?;
         let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
-        let lines: Vec<String> = rows.collect::<rusqlite::Result<_>>().map_err(failed)?;
-        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+        rows.collect::<rusqlite::Result<_>>().map_err(failed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -151,7 +178,7 @@ fn classify(operation: &'static str, path: &Path, source: rusqlite::Error) -> Er
             path: path.to_owned(),
             source: rustix::io::Errno::NOSPC.into(),
         },
-        _ => Error::Database { operation, path: path.to_owned(), source },
+        _ => Error::Database { operation, path: path.to_owned(), source: source.into() },
     }
 }
 

@@ -4,6 +4,35 @@ use std::path::PathBuf;
 
 use orlop_types::ErrorKind;
 
+/// What SQLite said, once: its own error repeats its words in the error behind it.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Refusal {
+    text: String,
+    code: Option<rusqlite::ErrorCode>,
+}
+
+impl Refusal {
+    /// The class of the error, if SQLite gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<rusqlite::ErrorCode> {
+        self.code
+    }
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error_code();
+        let text = match error {
+            rusqlite::Error::FromSqlConversionFailure(_, _, reason) => {
+                format!("a stored value is damaged: {reason}")
+            }
+            other => other.to_string(),
+        };
+        Self { text, code }
+    }
+}
+
 /// A failed operation on the store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,7 +46,7 @@ pub enum Error {
         path: PathBuf,
         /// SQLite's answer.
         #[source]
-        source: rusqlite::Error,
+        source: Refusal,
     },
     /// Another process held the database for too long.
     #[error("the database `{}` is locked by another process for more than {seconds} s; find it with `fuser` and end it", path.display())]
@@ -63,7 +92,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Database { source, .. } => match source.sqlite_error_code() {
+            Self::Database { source, .. } => match source.code() {
                 Some(rusqlite::ErrorCode::ConstraintViolation) => ErrorKind::Conflict,
                 Some(
                     rusqlite::ErrorCode::DiskFull
@@ -86,6 +115,28 @@ impl Error {
     #[must_use]
     pub fn is_constraint(&self) -> bool {
         matches!(self, Self::Database { source, .. }
-            if source.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation))
+            if source.code() == Some(rusqlite::ErrorCode::ConstraintViolation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn sqlite_says_its_reason_once() {
+        let failed = rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+            Some("database disk image is malformed".to_owned()),
+        );
+        let refusal = Refusal::from(failed);
+        assert_eq!(refusal.to_string(), "database disk image is malformed");
+        assert!(refusal.source().is_none());
+        assert_eq!(refusal.code(), Some(rusqlite::ErrorCode::DatabaseCorrupt));
+        let path = std::path::PathBuf::from("/x/orlop.db");
+        let error = Error::Database { operation: "read", path, source: refusal };
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
 }

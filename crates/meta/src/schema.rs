@@ -6,7 +6,8 @@
 use rusqlite::Connection;
 
 /// Migrations in order; the format's number is how many have run.
-pub(crate) const MIGRATIONS: [&str; 1] = [r"
+pub(crate) const MIGRATIONS: [&str; 2] = [
+    r"
 CREATE TABLE settings (
     key        TEXT PRIMARY KEY,
     value      TEXT NOT NULL
@@ -81,12 +82,29 @@ CREATE TABLE container_images (
 ) STRICT;
 CREATE INDEX container_images_by_image ON container_images (image);
 
+CREATE TABLE networks (
+    id           TEXT PRIMARY KEY,
+    name         TEXT NOT NULL UNIQUE,
+    settings     TEXT NOT NULL,
+    last_address TEXT,
+    created_at   TEXT NOT NULL
+) STRICT;
+-- What a container is connected to when it runs. By name: the network may go before the container.
+CREATE TABLE container_networks (
+    position   INTEGER PRIMARY KEY,
+    container  TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
+    network    TEXT NOT NULL,
+    settings   TEXT NOT NULL,
+    UNIQUE (container, network)
+) STRICT;
 -- Addresses and ports of running containers.
 CREATE TABLE endpoints (
-    container  TEXT PRIMARY KEY REFERENCES containers (id) ON DELETE CASCADE,
-    network    TEXT NOT NULL,
+    container  TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
+    network    TEXT NOT NULL REFERENCES networks (id) ON DELETE RESTRICT,
+    id         TEXT NOT NULL,
     address    TEXT NOT NULL,
     plan       TEXT NOT NULL,
+    PRIMARY KEY (container, network),
     UNIQUE (network, address)
 ) STRICT;
 CREATE TABLE published_ports (
@@ -115,7 +133,21 @@ CREATE TABLE trash (
     record     TEXT NOT NULL,
     created_at TEXT NOT NULL
 ) STRICT;
-"];
+",
+    r"
+-- What trees came to when they were last measured: kept only to save time.
+CREATE TABLE container_sizes (
+    container  TEXT PRIMARY KEY REFERENCES containers (id) ON DELETE CASCADE,
+    size_bytes INTEGER NOT NULL,
+    taken_ns   INTEGER NOT NULL
+) STRICT;
+CREATE TABLE volume_sizes (
+    volume     TEXT PRIMARY KEY REFERENCES volumes (name) ON DELETE CASCADE ON UPDATE CASCADE,
+    size_bytes INTEGER NOT NULL,
+    taken_ns   INTEGER NOT NULL
+) STRICT;
+",
+];
 
 /// Newest format that this program reads and writes.
 pub(crate) const NEWEST_FORMAT: i64 = MIGRATIONS.len() as i64;
