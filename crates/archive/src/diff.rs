@@ -40,7 +40,7 @@ pub fn upper<W: Write>(top: BorrowedFd<'_>, tar: &mut TarWriter<W>) -> Result<()
 }
 
 /// Whether it is a deletion as the overlay file system stores it.
-fn is_whiteout(stat: &Stat) -> bool {
+pub(crate) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
@@ -271,7 +271,7 @@ fn open_steps(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd> {
 
 /// Compares as Docker does: a time without fraction matches any fraction of the same second, since
 /// archives keep whole seconds.
-fn file_changed(old: &Stat, new: &Stat) -> bool {
+pub(crate) fn file_changed(old: &Stat, new: &Stat) -> bool {
     let same_time = old.st_mtime == new.st_mtime
         && (old.st_mtime_nsec == new.st_mtime_nsec
             || old.st_mtime_nsec == 0

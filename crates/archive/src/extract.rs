@@ -99,7 +99,12 @@ pub fn extract_layer(
     options: ExtractOptions,
 ) -> Result<ExtractStats> {
     let tar = TarReader::recording(input, SkeletonWriter::create(layer)?);
-    let contents = Contents { layer: layer.fd(), numbers: HashMap::new(), replaced: None };
+    let contents = Contents {
+        layer: layer.fd(),
+        numbers: HashMap::new(),
+        replaced: None,
+        through_links: false,
+    };
     unpack(tar, &layer.descend("diff")?, options, Some(contents))
 }
 
@@ -194,6 +199,9 @@ impl Extractor<'_> {
                 _ => return Err(fail(entry, "open the parent directory")(error.source)),
             },
         };
+        if let Some(contents) = &mut self.contents {
+            contents.note_way(self.root, path);
+        }
         let kept = duplicate(&fd)?;
         self.parent = Some((path.to_vec(), kept));
         Ok(fd)

@@ -262,7 +262,10 @@ pub(crate) fn named_metadata(entry: &Entry, parent: &OwnedFd, last: &CString) ->
         .map_err(|error| fail(entry, "set the time")(error.into()))
 }
 
-pub(crate) fn attributes(entry: &Entry, set: impl Fn(&CStr, &[u8]) -> std::io::Result<()>) -> Result<()> {
+pub(crate) fn attributes(
+    entry: &Entry,
+    set: impl Fn(&CStr, &[u8]) -> std::io::Result<()>,
+) -> Result<()> {
     for (key, value) in &entry.xattrs {
         if OVERLAY_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
             tracing::debug!(entry = %shown(&entry.name), "an attribute of the overlay file system is left out");

@@ -8,8 +8,9 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use orlop_sys::confined::Root;
 use orlop_sys::tree;
-use rustix::fs::{AtFlags, FileType, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::Result;
@@ -26,9 +27,22 @@ pub(crate) struct Contents<'a> {
     pub(crate) numbers: HashMap<u64, u64>,
     /// Where files go that are replaced; made when the first one is.
     pub(crate) replaced: Option<OwnedFd>,
+    /// Whether a parent was reached through a symbolic link.
+    pub(crate) through_links: bool,
 }
 
 impl Contents<'_> {
+    /// Notes whether the way to a parent leads through a link.
+    pub(crate) fn note_way(&mut self, root: &Root, path: &[u8]) {
+        if !self.through_links && !path.is_empty() {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::IN_ROOT;
+            let opened = rustix::fs::openat2(root.fd(), path, flags, Mode::empty(), resolve);
+            // Whatever else is wrong, a second name for the files does no harm.
+            self.through_links = opened.is_err();
+        }
+    }
+
     fn replaced(&mut self) -> std::io::Result<BorrowedFd<'_>> {
         if self.replaced.is_none() {
             rustix::fs::mkdirat(self.layer, REPLACED, 0o700.into())?;
@@ -104,7 +118,7 @@ impl Extractor<'_> {
                     })?;
                 }
                 // Files may have been made through the link: their recorded paths end here.
-                FileType::Symlink => {
+                FileType::Symlink if contents.through_links => {
                     walk(self.root.fd(), b"", |step| match step {
                         Step::File { path, parent, name, stat } => {
                             contents.link(parent, name, stat).map_err(|error| at(path, error))

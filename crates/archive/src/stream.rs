@@ -3,7 +3,7 @@
 //! On machines without SHA instructions hashing is slower than inflating, and both are slower than
 //! creating files; so each has its own thread and the chunks are shared, not copied.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -112,6 +112,54 @@ where
             (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
         }
     })
+}
+
+/// Lets a function write and gives the digest of what it wrote, computed on a second thread.
+pub fn hashed<T>(
+    output: &mut (dyn Write + Send),
+    function: impl FnOnce(&mut dyn Write) -> Result<T>,
+) -> Result<(T, Digest)> {
+    let (to_digest, chunks) = sync_channel::<Vec<u8>>(CHUNKS_WAITING);
+    std::thread::scope(|scope| {
+        let hasher = scope.spawn(move || {
+            let mut digester = Digester::default();
+            for chunk in chunks {
+                digester.update(&chunk);
+            }
+            digester.finish()
+        });
+        let mut writer = HashedWriter { output, to_digest, chunk: Vec::with_capacity(CHUNK_BYTES) };
+        let result = function(&mut writer)
+            .and_then(|value| writer.flush().map(|()| value).map_err(Error::Write));
+        drop(writer);
+        let digest = join(hasher);
+        result.map(|value| (value, digest))
+    })
+}
+
+/// Collects chunks, writes each and hands it to the thread that hashes.
+struct HashedWriter<'a> {
+    output: &'a mut (dyn Write + Send),
+    to_digest: SyncSender<Vec<u8>>,
+    chunk: Vec<u8>,
+}
+
+impl Write for HashedWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let step = bytes.len().min(CHUNK_BYTES - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..step]);
+        if self.chunk.len() == CHUNK_BYTES {
+            self.flush()?;
+        }
+        Ok(step)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
+        self.output.write_all(&chunk)?;
+        // The thread ends only after this sender is gone.
+        self.to_digest.send(chunk).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
 }
 
 fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {

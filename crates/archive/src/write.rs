@@ -119,20 +119,15 @@ impl<W: Write> TarWriter<W> {
         if kind == FileType::Socket {
             return Ok(());
         }
-        if stat.st_nlink > 1 {
-            if let Some(first) = self.links.get(&identity(stat)) {
-                let mut builder = self.header(path, EntryType::Link, stat)?;
-                builder.link_name(first);
-                return self.emit(builder);
-            }
+        if stat.st_nlink > 1
+            && let Some(first) = self.links.get(&identity(stat))
+        {
+            let mut builder = self.header(path, EntryType::Link, stat)?;
+            builder.link_name(first);
+            return self.emit(builder);
         }
         if kind == FileType::RegularFile {
-            let result = self.regular(path, parent, name);
-            if result.as_ref().is_err_and(is_gone) {
-                // No later name may lead to an entry that is not there.
-                self.links.remove(&identity(stat));
-            }
-            return result;
+            return self.regular(path, parent, name);
         }
         self.note_link(stat, path);
         let entry_type = match kind {
@@ -168,12 +163,16 @@ impl<W: Write> TarWriter<W> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
             Ok(fd) => fd,
-            Err(error) if has_vanished(error) => return Ok(skipped(path)),
+            Err(error) if has_vanished(error) => {
+                skipped(path);
+                return Ok(());
+            }
             Err(error) => return Err(at(path, error.into())),
         };
         let stat = rustix::fs::fstat(&fd).map_err(|error| at(path, error.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Ok(skipped(path));
+            skipped(path);
+            return Ok(());
         }
         self.note_link(&stat, path);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -214,11 +213,6 @@ pub(crate) enum Step<'a> {
     Directory { path: &'a [u8], fd: BorrowedFd<'a>, stat: &'a Stat },
     /// Anything else.
     File { path: &'a [u8], parent: BorrowedFd<'a>, name: &'a CStr, stat: &'a Stat },
-}
-
-/// Whether an object vanished between being listed and being opened: a container may be running.
-fn is_gone(error: &Error) -> bool {
-    matches!(error, Error::Path(error) if error.io_kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Walks everything below an open directory, sorted by name within each directory. What vanishes

@@ -336,7 +336,7 @@ fn a_layer_in_use_stays(fixture: &Fixture) {
 }
 
 /// Fills a directory with a random tree; a second call with another seed changes it.
-fn grow(top: &Path, random: &mut Random, entries: u64) {
+pub(crate) fn grow(top: &Path, random: &mut Random, entries: u64) {
     let mut directories = vec![top.to_owned()];
     let mut files = Vec::new();
     for _ in 0..entries {
@@ -365,6 +365,12 @@ fn grow(top: &Path, random: &mut Random, entries: u64) {
                 let node = if random.below(2) == 0 { Node::Fifo } else { Node::Char(1, 3) };
                 root.create_node(Path::new(name), node, 0o600).unwrap();
             }
+            6 => {
+                let file = fs::File::create(&path).unwrap();
+                file.set_len(random.below(3) * 100_000).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&file, b"middle", 90_000).unwrap();
+                files.push(path.clone());
+            }
             _ => {
                 fs::write(&path, "c".repeat(random.below(2000) as usize)).unwrap();
                 files.push(path.clone());
@@ -384,13 +390,16 @@ fn change_metadata(parent: &Path, path: &Path, random: &mut Random) {
         if random.below(4) == 0 && (path.is_file() || path.is_dir()) {
             root.set_xattr(name, c"user.x", &[random.below(3) as u8]).unwrap();
         }
+        if random.below(6) == 0 && path.is_file() {
+            root.set_xattr(name, c"security.capability", &NET_BIND).unwrap();
+        }
     }
     let seconds = 1_000_000_000 + random.below(3) as i64;
     root.set_time(name, FileTime { seconds, nanoseconds: 0 }).unwrap();
 }
 
 /// Changes a tree at random places: removes, replaces, adds, changes metadata.
-fn mutate(top: &Path, random: &mut Random) {
+pub(crate) fn mutate(top: &Path, random: &mut Random) {
     let mut paths = Vec::new();
     let mut pending = vec![top.to_owned()];
     while let Some(directory) = pending.pop() {

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! layers/<driver>/<key>/diff/      content
+//! layers/<driver>/<key>/tar        of a layer: what gives its tar back ([`orlop_archive::skeleton`])
+//! layers/<driver>/<key>/replaced/  of a layer whose tar held a name twice: the earlier contents
 //! layers/<driver>/<key>/lower      of a layer: a line `orlop-layer 1`, then the keys of all layers
 //!                                  below it, nearest first
 //! layers/<driver>/<key>/parent     of a writable or initial layer: a link to `../<key>`
@@ -15,6 +17,7 @@ use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use orlop_archive::changes::Changes;
 use orlop_archive::extract::WhiteoutForm;
 use orlop_sys::mount::RootfsRecipe;
 use orlop_sys::tree::Usage;
@@ -96,7 +99,8 @@ pub trait StorageDriver: fmt::Debug + Send + Sync {
     /// Prepares a directory for what is written on top of a parent.
     fn prepare_writable(&self, directory: &Path, parent: Option<&LayerKey>) -> Result<()>;
 
-    /// What to mount to see a layer with everything below it, read-only.
+    /// What to mount to see a layer with everything below it, read-only; also of a writable layer,
+    /// which may be in use (then the kernel's log says so, which harms nobody who only reads).
     fn view(&self, key: &LayerKey) -> Result<RootfsRecipe>;
 
     /// What to mount to write on a writable layer.
@@ -107,6 +111,9 @@ pub trait StorageDriver: fmt::Debug + Send + Sync {
 
     /// Writes what a layer changes against its parent as a layer tar.
     fn diff(&self, key: &LayerKey, output: &mut dyn Write) -> Result<()>;
+
+    /// Lists what a writable layer changes against its parent.
+    fn changes(&self, key: &LayerKey) -> Result<Changes>;
 
     /// The directory of a layer.
     fn directory(&self, key: &LayerKey) -> PathBuf {

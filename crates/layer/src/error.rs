@@ -41,6 +41,16 @@ pub enum Error {
         /// What was unpacked.
         found: DiffId,
     },
+    /// A layer's files are not what they were when it was unpacked.
+    #[error(
+        "layer `{expected}` was changed on the disk: its tar has the digest `{found}` now; load or pull its image again"
+    )]
+    ChangedLayer {
+        /// What it was.
+        expected: DiffId,
+        /// What it is.
+        found: DiffId,
+    },
     /// No such layer.
     #[error("layer `{0}` does not exist")]
     UnknownLayer(ChainId),
@@ -95,7 +105,7 @@ impl Error {
             Self::InUse(_) => ErrorKind::InUse,
             Self::Unusable { .. } => ErrorKind::Unavailable,
             Self::OtherDriver { .. } => ErrorKind::Conflict,
-            Self::Damaged { .. } => ErrorKind::Corrupt,
+            Self::Damaged { .. } | Self::ChangedLayer { .. } => ErrorKind::Corrupt,
         }
     }
 }

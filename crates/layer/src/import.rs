@@ -7,7 +7,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use orlop_archive::extract::{ExtractOptions, ExtractStats, extract};
+use orlop_archive::extract::{ExtractOptions, ExtractStats, extract_layer};
 use orlop_archive::{digest, stream};
 use orlop_meta::{Durability, LayerRecord, StagedDirectory, Sync};
 use orlop_sys::confined::Root;
@@ -15,6 +15,7 @@ use orlop_sys::fault;
 use orlop_types::image::chain_text;
 use orlop_types::{ChainId, DiffId};
 
+use crate::below::link_below;
 use crate::driver::{LayerKey, write_lower};
 use crate::error::file;
 use crate::prune::prune_whiteouts;
@@ -59,6 +60,11 @@ impl Unpacked {
     pub fn diff_id(&self) -> &DiffId {
         &self.diff_id
     }
+
+    /// Where it lies.
+    pub(crate) fn directory(&self) -> &Path {
+        self.staged.path()
+    }
 }
 
 /// The chain id of a layer on a parent.
@@ -87,10 +93,11 @@ impl LayerStore {
         };
         let staged = self.store().stage()?;
         let content = self.driver().prepare(staged.path(), parent.as_ref())?;
-        let root = Root::open(&content)?;
+        debug_assert_eq!(content, staged.path().join("diff"));
+        let layer = Root::open(staged.path())?;
         let options = ExtractOptions::new(self.driver().whiteouts());
         let (stats, info) = stream::consume(source, stream::STREAM_MAX_BYTES, |reader| {
-            extract(reader, &root, options)
+            extract_layer(reader, &layer, options)
         })?;
         fault::point("layer.unpacked");
         let found = DiffId::new(info.digest);
@@ -123,17 +130,13 @@ impl LayerStore {
         let mut parent = parent.cloned();
         let mut made: Vec<(Unpacked, LayerRecord)> = Vec::new();
         let mut result = Vec::new();
-        for layer in layers {
+        for mut layer in layers {
             let chain_id = chain_id(parent.as_ref(), &layer.diff_id);
             let present = self.store().read::<_, Error>(|query| Ok(query.layer(&chain_id)?))?;
-            let size_bytes = present.as_ref().map_or(layer.stats.file_bytes, |row| row.size_bytes);
-            result.push(Layer {
-                chain_id: chain_id.clone(),
-                diff_id: layer.diff_id.clone(),
-                size_bytes,
-                existed: present.is_some(),
-            });
+            let existed = present.is_some();
+            let size_bytes;
             if let Some(present) = present {
+                size_bytes = present.size_bytes;
                 below = self.chain_keys(&present.chain_id)?;
                 base.clone_from(&below);
                 below_contents = contents(&below);
@@ -143,6 +146,9 @@ impl LayerStore {
                     below_contents.clear();
                 }
                 let content = layer.staged.path().join("diff");
+                let links = std::mem::take(&mut layer.stats.links_below);
+                layer.stats.file_bytes += link_below(&content, &below_contents, &links)?;
+                size_bytes = layer.stats.file_bytes;
                 prune_whiteouts(&content, &below_contents, &layer.stats.whiteouts)?;
                 below_contents.insert(0, content);
                 write_lower(layer.staged.path(), &below)?;
@@ -156,8 +162,22 @@ impl LayerStore {
                     size_bytes,
                     created_at: now.to_owned(),
                 };
+                result.push(Layer {
+                    chain_id: chain_id.clone(),
+                    diff_id: layer.diff_id.clone(),
+                    size_bytes,
+                    existed,
+                });
                 made.push((layer, record));
+                parent = Some(chain_id);
+                continue;
             }
+            result.push(Layer {
+                chain_id: chain_id.clone(),
+                diff_id: layer.diff_id,
+                size_bytes,
+                existed,
+            });
             parent = Some(chain_id);
         }
         if made.is_empty() {

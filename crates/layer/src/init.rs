@@ -169,7 +169,7 @@ fn parents_can_hold(
     Ok(true)
 }
 
-fn copy_directory(image: &Root, layer: &Root, path: &Path, stat: &Stat) -> Result<()> {
+pub(crate) fn copy_directory(image: &Root, layer: &Root, path: &Path, stat: &Stat) -> Result<()> {
     let from = image.open_dir(path)?;
     let to = layer.create_dir(path, 0o700)?;
     let fail = |error: io::Error| file("copy the attributes of", path)(error);

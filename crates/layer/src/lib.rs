@@ -4,6 +4,7 @@
 //! keeps layers and writable layers in a store: rows, staging, trash. Layers are shared: an image
 //! whose lower layers are there already adds only what is new.
 
+mod below;
 mod choose;
 mod driver;
 mod error;
@@ -12,6 +13,7 @@ mod init;
 mod overlay;
 mod prune;
 mod store;
+mod tar;
 mod vfs;
 
 #[cfg(test)]
@@ -19,12 +21,15 @@ mod conformance;
 #[cfg(test)]
 mod conformance_import;
 #[cfg(test)]
+mod conformance_tar;
+#[cfg(test)]
 mod testing;
 
 pub use choose::{Chosen, choose};
 pub use driver::{LayerKey, StorageDriver, WritableOptions};
 pub use error::Error;
 pub use import::{ImportOptions, Layer, Unpacked, chain_id};
+pub use orlop_archive::changes::{ChangeKind, Changes};
 pub use overlay::OverlayDriver;
 pub use store::{LayerStore, NewWritable};
 pub use vfs::VfsDriver;

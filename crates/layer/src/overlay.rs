@@ -6,11 +6,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use orlop_archive::changes::{self, Changes};
 use orlop_archive::diff;
 use orlop_archive::extract::WhiteoutForm;
 use orlop_archive::write::{TarWriter, Times};
 use orlop_sys::confined::Root;
-use orlop_sys::mount::{OverlayUpper, RootfsRecipe};
+use orlop_sys::mount::{OverlayUpper, RootfsRecipe, mount_rootfs};
 use orlop_sys::tree::{self, Usage};
 
 use crate::driver::{
@@ -89,6 +90,15 @@ impl StorageDriver for OverlayDriver {
             volatile: options.volatile,
         };
         Ok(RootfsRecipe::Overlay { lowers, upper: Some(upper) })
+    }
+
+    fn changes(&self, key: &LayerKey) -> Result<Changes> {
+        let upper = Root::open(&self.content(key))?;
+        let old = match self.lowers(key)?.first() {
+            Some(parent) => Root::of_mount(mount_rootfs(&self.view(parent)?)?)?,
+            None => return Ok(changes::added_all(upper.fd())?),
+        };
+        Ok(changes::upper(&old, upper.fd())?)
     }
 
     fn usage(&self, key: &LayerKey) -> Result<Usage> {

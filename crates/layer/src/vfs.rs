@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use orlop_archive::changes::{self, Changes};
 use orlop_archive::diff;
 use orlop_archive::extract::WhiteoutForm;
 use orlop_archive::write::{TarWriter, Times};
@@ -77,6 +78,15 @@ impl StorageDriver for VfsDriver {
 
     fn mounts(&self, key: &LayerKey, _options: WritableOptions) -> Result<RootfsRecipe> {
         Ok(RootfsRecipe::Directory { path: self.content(key), read_only: false })
+    }
+
+    fn changes(&self, key: &LayerKey) -> Result<Changes> {
+        let new = Root::open(&self.content(key))?;
+        let old = match self.lowers(key)?.first() {
+            Some(parent) => Root::open(&self.content(parent))?,
+            None => return Ok(changes::added_all(new.fd())?),
+        };
+        Ok(changes::trees(old.fd(), new.fd())?)
     }
 
     fn usage(&self, key: &LayerKey) -> Result<Usage> {

@@ -13,7 +13,7 @@ pub struct ImageConfig {
     /// Processor architecture in Go's words, for instance `amd64`.
     pub architecture: String,
     /// What containers of the image get.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub config: Config,
     /// RFC 3339 time of creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,7 +22,7 @@ pub struct ImageConfig {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
     /// One record for each step, layers and metadata alike.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub history: Vec<HistoryEntry>,
     /// Operating system, `linux`.
     pub os: String,
@@ -40,7 +40,17 @@ pub struct RootFs {
     #[serde(rename = "type")]
     pub kind: String,
     /// Digest of each uncompressed layer tar.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub diff_ids: Vec<DiffId>,
+}
+
+/// Go writes empty lists and objects as `null`.
+fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// How one step of an image came to be.
