@@ -4,7 +4,7 @@ use orlop_runtime::attach::Client;
 use orlop_sys::process::PidFd;
 use orlop_types::{ContainerName, ParseError};
 
-use orlop_meta::Durability;
+use orlop_meta::{ContainerStatus, Durability};
 
 use crate::remove::RunDirectory;
 use crate::stop::open_process;
@@ -14,10 +14,24 @@ impl Containers<'_> {
     /// Connects to a running container.
     pub fn attach(&self, name: &str) -> Result<Client> {
         let container = self.get(name)?;
-        if !container.state.status.is_active() {
-            return Err(Error::conflict("cannot attach to a stopped container, start it first"));
+        match container.state.status {
+            ContainerStatus::Running => {}
+            ContainerStatus::Paused => {
+                let text = "cannot attach to a paused container, unpause it first";
+                return Err(Error::conflict(text));
+            }
+            ContainerStatus::Restarting => {
+                let text = "cannot attach to a restarting container, wait until it is running";
+                return Err(Error::conflict(text));
+            }
+            _ => {
+                let text = "cannot attach to a stopped container, start it first";
+                return Err(Error::conflict(text));
+            }
         }
-        self.connect(&container.id)
+        let client = self.connect(&container.id)?;
+        self.log_event(&container, "attach")?;
+        Ok(client)
     }
 
     /// Whether a container has a terminal, and whether it reads standard input.
@@ -51,7 +65,8 @@ impl Containers<'_> {
         });
         match removed {
             // The monitor's own process may have been faster.
-            Err(Error::NotFound { .. }) => Ok(false),
+            // Or somebody has started it again.
+            Err(Error::NotFound { .. } | Error::Conflict { .. }) => Ok(false),
             Err(error) => Err(error),
             Ok(()) => {
                 client.take_over()?;

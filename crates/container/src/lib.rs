@@ -4,26 +4,35 @@
 //! [`Containers`] carries the decisions out over the store, the layers, the volumes and the monitor.
 
 mod attached;
+mod boot;
 mod clock;
 mod create;
 mod error;
 mod exec;
 mod files;
+mod health;
 mod idle;
 mod inspect;
+mod log_options;
 mod logs;
 mod lookup;
 mod merge;
 pub mod mount_plan;
 mod names;
 mod network;
+mod pause;
 mod plan;
 mod ports;
+mod records;
 mod remove;
 mod settle;
+mod shared;
 mod start;
 mod stop;
 mod summary;
+mod wait;
+mod update;
+mod validate;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -31,6 +40,7 @@ use std::path::PathBuf;
 use orlop_layer::LayerStore;
 use orlop_meta::Store;
 
+pub use boot::BootStart;
 pub use clock::{now_ns, now_text};
 pub use create::{CreateRequest, Created};
 pub use error::Error;
@@ -39,7 +49,9 @@ pub use logs::LogOptions;
 pub use remove::RemoveOptions;
 pub use start::{StartOptions, Started};
 pub use stop::StopOptions;
+pub use update::UpdateRequest;
 pub use summary::{ContainerQuery, ContainerSummary};
+pub use wait::WaitCondition;
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -56,10 +56,11 @@ impl Containers<'_> {
             },
             hostname: config.hostname.clone(),
             domainname: config.domainname.clone(),
-            cgroup: cgroup(&self.store.paths.root, &container.id),
+            cgroup: container_cgroup(&self.store.paths.root, container),
             host_config: container.host_config.clone(),
             network,
             log: self.log_plan(container)?,
+            health: crate::health::health_plan(config),
             runtime: runtime_choice(&container.host_config.runtime)?,
             finish: self.finish_command(&container.id),
         })
@@ -201,6 +202,24 @@ pub(crate) fn entries(container: &ContainerRecord) -> Result<Vec<MountEntry>> {
 /// The control group of a container: one parent for each store, so that stores do not meet.
 pub(crate) fn cgroup(root: &Path, id: &ContainerId) -> String {
     format!("{}/{id}", cgroup_parent(root))
+}
+
+/// The control group of a container, which may have asked for another parent.
+pub(crate) fn container_cgroup(root: &Path, container: &ContainerRecord) -> String {
+    let parent = &container.host_config.cgroup_parent;
+    if parent.is_empty() {
+        return cgroup(root, &container.id);
+    }
+    // Never above the root, whatever the words say.
+    let mut path = PathBuf::new();
+    for part in Path::new(parent).components() {
+        match part {
+            std::path::Component::Normal(name) => path.push(name),
+            std::path::Component::ParentDir => drop(path.pop()),
+            _ => {}
+        }
+    }
+    format!("/{}", path.join(container.id.as_str()).display())
 }
 
 /// The parent of a store's control groups.

@@ -5,10 +5,7 @@
 //! back later, in the background. A rename takes milliseconds where deleting 50,000 files takes
 //! seconds, and a crash between the steps is finished by the next sweep.
 
-use std::time::Duration;
-
 use orlop_meta::{ContainerRecord, ContainerStatus, Durability, TrashKind, TrashRecord};
-use orlop_types::signal::Signal;
 use orlop_types::{ContainerId, VolumeName};
 use orlop_volume::{Removal, Volumes};
 
@@ -16,11 +13,9 @@ use crate::mount_plan::MountEntry;
 use crate::plan::entries;
 use crate::settle::{container_event, is_alive};
 use crate::start::MONITOR_END_TIMEOUT;
-use crate::stop::open_process;
+use crate::stop::RestartsAfter;
 use crate::{Containers, Error, Result, now_ns, now_text};
 
-/// How long a killed process may take to end.
-const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a container that others start all the time is ended before the user is told.
 const FORCE_ATTEMPTS: u32 = 5;
 
@@ -102,28 +97,17 @@ impl Containers<'_> {
             }
             status if status.is_active() && !options.force => {
                 return Err(Error::conflict(format!(
-                    "cannot remove container \"{name}\": container is running: stop the container before \
-                     removing or force remove"
+                    "cannot remove container \"{name}\": container is {}: stop the container before \
+                     removing or force remove",
+                    status.as_str()
                 )));
             }
             status if !status.is_active() => return Ok(()),
             _ => {}
         }
-        if let Some(process) = open_process(container)? {
-            self.signal(container, &process, Signal::KILL)?;
-            let ended = process.wait_ended(Some(KILL_TIMEOUT)).map_err(|source| Error::System {
-                operation: "wait for the end of container",
-                subject: name.to_owned(),
-                source,
-            })?;
-            if !ended {
-                return Err(Error::Timeout {
-                    what: format!("the end of container {name} after SIGKILL"),
-                    seconds: KILL_TIMEOUT.as_secs(),
-                });
-            }
-        }
-        self.wait_for_end(container).map(drop)
+        self.mark_stopped(container, RestartsAfter::Cancelled)?;
+        self.end(container.clone(), |container, process| self.kill_and_wait(container, process))
+            .map(drop)
     }
 
     /// Removes a container that does not run; the caller holds the operation lock.

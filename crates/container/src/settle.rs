@@ -8,20 +8,22 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use orlop_meta::{ContainerRecord, ContainerState, ContainerStatus, Durability, NewEvent};
+use orlop_meta::{ContainerRecord, ContainerStatus, Durability, NewEvent};
 use orlop_runtime::cgroup::ContainerCgroup;
 use orlop_runtime::record::{self, Liveness, Record};
 use orlop_sys::lock::FileLock;
 use orlop_types::ContainerId;
 
-use crate::clock::{nanoseconds, text};
+use crate::records::{apply, die_event, end};
 use crate::start::MONITOR_END_TIMEOUT;
-use crate::{Containers, Error, RemoveOptions, Result, now_ns, now_text};
+use crate::{Containers, Error, RemoveOptions, Result, now_text};
 
 /// Exit code of a container whose monitor was killed: its processes were killed with it.
 const KILLED_EXIT_CODE: i64 = 137;
 /// Exit code of a container that a reboot ended, as Docker has it.
 const LOST_EXIT_CODE: i64 = 255;
+/// Records of a run directory that are not worth being removed before its end.
+const RECORDS_KEPT: u64 = 16;
 /// Pause between two looks at a monitor that is about to end.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -176,6 +178,10 @@ impl Containers<'_> {
         let records = record::read_after(&run_dir, container.state.folded_sequence)?;
         let container =
             if records.is_empty() { container } else { self.fold(&container, &records)? };
+        if container.state.folded_sequence >= RECORDS_KEPT && !records.is_empty() {
+            record::forget(&run_dir, container.state.folded_sequence)?;
+        }
+        let container = if alive { self.follow_freezer(container)? } else { container };
         Ok(if container.state.status.is_active() && !alive {
             Seen::Abandoned {
                 id: container.id,
@@ -226,7 +232,9 @@ impl Containers<'_> {
                     continue;
                 }
                 container.state.folded_sequence = *sequence;
-                query.event_insert(&apply(&mut container, record))?;
+                for event in apply(&mut container, *sequence, record) {
+                    query.event_insert(&event)?;
+                }
                 if !container.state.status.is_active() {
                     query.endpoint_delete(id)?;
                 }
@@ -269,13 +277,17 @@ impl Containers<'_> {
         let missing = || Error::NotFound { name: id.short().to_owned() };
         let updated = self.store.write(Durability::Lazy, |query| {
             let mut present = query.container(id)?.ok_or_else(missing)?;
-            end(&mut present.state, exit_code, now_text());
+            // Between two runs there was no process, and its last end has been told.
+            if present.state.status == ContainerStatus::Restarting {
+                let exit_code = present.state.exit_code;
+                end(&mut present.state, exit_code, now_text());
+            } else {
+                query.event_insert(&die_event(&present, exit_code, jiff::Timestamp::now()))?;
+                end(&mut present.state, exit_code, now_text());
+            }
             why.clone_into(&mut present.state.error);
             query.container_set_state(id, &present.state)?;
             query.endpoint_delete(id)?;
-            let mut event = container_event(&present, "die", now_ns());
-            event.attributes.insert("exitCode".to_owned(), exit_code.to_string());
-            query.event_insert(&event)?;
             Ok::<_, Error>(present)
         })?;
         orlop_sys::fault::point("container.lost.committed");
@@ -326,49 +338,4 @@ fn is_without_record(container: &ContainerRecord, run_dir: &Path) -> Result<bool
 /// Whether the monitor that owns a run directory lives.
 pub(crate) fn is_alive(run_dir: &std::path::Path) -> Result<bool> {
     Ok(matches!(record::liveness(run_dir)?, Liveness::Alive { .. }))
-}
-
-/// Changes a container by one record and tells which event that is.
-fn apply(container: &mut ContainerRecord, record: &Record) -> NewEvent {
-    match record {
-        Record::Started { pid, start_ticks, at } => {
-            let state = &mut container.state;
-            state.status = ContainerStatus::Running;
-            state.pid = *pid;
-            state.start_ticks = *start_ticks;
-            state.started_at = Some(text(*at));
-            state.finished_at = None;
-            state.exit_code = 0;
-            state.error.clear();
-            state.oom_killed = false;
-            state.stopped_by_user = false;
-            container_event(container, "start", nanoseconds(*at))
-        }
-        // The state stays what it was: a container that never ran is still `created`.
-        Record::Failed { exit_code, error, at } => {
-            container.state.exit_code = i64::from(*exit_code);
-            container.state.error.clone_from(error);
-            die_event(container, *exit_code, *at)
-        }
-        Record::Exited { exit_code, oom_killed, at, error } => {
-            end(&mut container.state, i64::from(*exit_code), text(*at));
-            container.state.oom_killed = *oom_killed;
-            container.state.error = error.clone().unwrap_or_default();
-            die_event(container, *exit_code, *at)
-        }
-    }
-}
-
-fn die_event(container: &ContainerRecord, exit_code: u8, at: jiff::Timestamp) -> NewEvent {
-    let mut event = container_event(container, "die", nanoseconds(at));
-    event.attributes.insert("exitCode".to_owned(), exit_code.to_string());
-    event
-}
-
-fn end(state: &mut ContainerState, exit_code: i64, at: String) {
-    state.status = ContainerStatus::Exited;
-    state.pid = 0;
-    state.start_ticks = 0;
-    state.exit_code = exit_code;
-    state.finished_at = Some(at);
 }

@@ -22,6 +22,15 @@ pub struct StartOptions {
     pub console_size: Option<(u16, u16)>,
 }
 
+/// What it means that an auto-remove container has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It is about to be removed.
+    IsRemoved,
+    /// The caller has ended it just now, to start it again.
+    MayStartAgain,
+}
+
 /// A started container.
 #[derive(Debug)]
 pub struct Started {
@@ -38,6 +47,18 @@ impl Containers<'_> {
     pub fn start(&self, name: &str, options: StartOptions) -> Result<Started> {
         let id = self.id(name)?;
         let _operation = self.lock_operation(&id)?;
+        self.start_locked(&id, name, options, Ended::IsRemoved)
+    }
+
+    /// Starts a container; the caller holds the operation lock.
+    pub(crate) fn start_locked(
+        &self,
+        id: &ContainerId,
+        name: &str,
+        options: StartOptions,
+        ended: Ended,
+    ) -> Result<Started> {
+        let id = id.clone();
         let container = self.settle_locked(&id)?;
         match container.state.status {
             ContainerStatus::Running | ContainerStatus::Restarting => {
@@ -55,7 +76,9 @@ impl Containers<'_> {
                 )));
             }
             // It has ended and is about to go; what it wrote was never meant to be mounted again.
-            ContainerStatus::Exited if container.host_config.auto_remove => {
+            ContainerStatus::Exited
+                if container.host_config.auto_remove && ended == Ended::IsRemoved =>
+            {
                 return Err(Error::conflict(format!(
                     "container {name} is marked for removal and cannot be started"
                 )));

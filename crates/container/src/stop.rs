@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use orlop_meta::{ContainerRecord, ContainerStatus, Durability};
+use orlop_runtime::restart;
 use orlop_sys::process::PidFd;
 use orlop_types::signal::Signal;
 
 use crate::error::system;
 use crate::settle::container_event;
-use crate::start::StartOptions;
+use crate::start::{Ended, StartOptions};
 use crate::{Containers, Error, Result, now_ns};
 
 /// Seconds between the stop signal and `SIGKILL` unless the container or the caller says otherwise.
@@ -29,6 +30,15 @@ pub struct StopOptions {
     pub timeout_seconds: Option<i64>,
 }
 
+/// What becomes of a container's restart policy when somebody sends a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RestartsAfter {
+    /// It is not started again by itself until somebody has started it by hand.
+    Cancelled,
+    /// Its policy decides.
+    Policy,
+}
+
 impl Containers<'_> {
     /// Stops a container: its stop signal, then `SIGKILL`. One that does not run is left as it is.
     pub fn stop(&self, name: &str, options: &StopOptions) -> Result<()> {
@@ -36,7 +46,7 @@ impl Containers<'_> {
         if !container.state.status.is_active() {
             return Ok(());
         }
-        let signal = match options.signal.as_deref().or(container.config.stop_signal.as_deref()) {
+        let signal = match options.signal.as_deref().or(stop_signal(&container)) {
             Some(text) => text.parse()?,
             None => Signal::TERM,
         };
@@ -44,21 +54,17 @@ impl Containers<'_> {
             .timeout_seconds
             .or(container.config.stop_timeout)
             .unwrap_or(DEFAULT_STOP_SECONDS);
-        self.mark_stopped(&container)?;
-        if let Some(process) = open_process(&container)? {
-            self.signal(&container, &process, signal)?;
-            let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
-            if !wait(&process, limit)? {
-                self.signal(&container, &process, Signal::KILL)?;
-                if !wait(&process, Some(KILL_TIMEOUT))? {
-                    return Err(Error::Timeout {
-                        what: format!("the end of container {name} after SIGKILL"),
-                        seconds: KILL_TIMEOUT.as_secs(),
-                    });
-                }
+        let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
+        self.mark_stopped(&container, RestartsAfter::Cancelled)?;
+        orlop_sys::fault::point("container.stop.marked");
+        let ended = self.end(container, |container, process| {
+            self.signal(container, process, signal)?;
+            self.thaw(&container.id);
+            if !wait_process(process, limit)? {
+                self.kill_and_wait(container, process)?;
             }
-        }
-        let ended = self.wait_for_end(&container)?;
+            Ok(())
+        })?;
         self.log_event(&ended, "stop")
     }
 
@@ -75,34 +81,80 @@ impl Containers<'_> {
         if !container.state.status.is_active() {
             return Err(not_running());
         }
-        let Some(process) = open_process(&container)? else { return Err(not_running()) };
-        self.mark_stopped(&container)?;
-        self.signal(&container, &process, signal)?;
+        // Docker's rule: what stops a container on purpose ends its restarts. Without a stop signal
+        // of its own that is any signal at all.
+        let stops = match stop_signal(&container) {
+            Some(text) => signal == Signal::KILL || text.parse() == Ok(signal),
+            None => true,
+        };
+        let restarts = if stops { RestartsAfter::Cancelled } else { RestartsAfter::Policy };
+        self.mark_stopped(&container, restarts)?;
         if signal == Signal::KILL {
-            wait(&process, Some(KILL_TIMEOUT))?;
-            self.wait_for_end(&container)?;
+            return self
+                .end(container, |container, process| self.kill_and_wait(container, process))
+                .map(drop);
+        }
+        let Some(process) = open_process(&container)? else {
+            // Between two runs nobody is there to take a signal; that restarts are over is all.
+            return if container.state.status == ContainerStatus::Restarting {
+                Ok(())
+            } else {
+                Err(not_running())
+            };
+        };
+        self.signal(&container, &process, signal)?;
+        if stops {
+            self.thaw(&container.id);
+        }
+        Ok(())
+    }
+
+    /// Ends every run of a container that is being started again and again: `end_process` is called
+    /// for each first process that is found. Its restarts must be cancelled already.
+    pub(crate) fn end(
+        &self,
+        first: ContainerRecord,
+        end_process: impl Fn(&ContainerRecord, &PidFd) -> Result<()>,
+    ) -> Result<ContainerRecord> {
+        let mut container = first.clone();
+        // Started anew by somebody: that is another life, and not meant.
+        while container.state.status.is_active() && container.state.run == first.state.run {
+            if let Some(process) = open_process(&container)? {
+                end_process(&container, &process)?;
+            }
+            container = self.wait_for_end(&container)?;
+        }
+        Ok(container)
+    }
+
+    /// Kills the first process and waits for its end.
+    pub(crate) fn kill_and_wait(&self, container: &ContainerRecord, process: &PidFd) -> Result<()> {
+        self.signal(container, process, Signal::KILL)?;
+        // A frozen process of a v1 group dies only after it is thawed.
+        self.thaw(&container.id);
+        if !wait_process(process, Some(KILL_TIMEOUT))? {
+            return Err(Error::Timeout {
+                what: format!("the end of container {} after SIGKILL", container.name),
+                seconds: KILL_TIMEOUT.as_secs(),
+            });
         }
         Ok(())
     }
 
     /// Stops (if need be) and starts again.
+    ///
+    /// The operation lock is held all the time, so that nobody removes an auto-remove container in
+    /// between.
     pub fn restart(&self, name: &str, options: &StopOptions) -> Result<()> {
-        self.stop(name, options)?;
-        let started = self.start(name, StartOptions::default())?;
-        let container = self.get(started.id.as_str())?;
-        self.log_event(&container, "restart")
-    }
-
-    /// Waits for the end; the exit code. One that has ended already answers at once.
-    pub fn wait(&self, name: &str) -> Result<i64> {
-        let mut container = self.get(name)?;
-        while container.state.status.is_active() {
-            if let Some(process) = open_process(&container)? {
-                wait(&process, None)?;
-            }
-            container = self.wait_for_end(&container)?;
+        let id = self.id(name)?;
+        {
+            let _operation = self.lock_operation(&id)?;
+            self.settle_locked(&id)?;
+            self.stop(id.as_str(), options)?;
+            self.start_locked(&id, name, StartOptions::default(), Ended::MayStartAgain)?;
         }
-        Ok(container.state.exit_code)
+        let container = self.get(id.as_str())?;
+        self.log_event(&container, "restart")
     }
 
     /// Waits until the end of a process that is gone has become part of the container's state.
@@ -119,7 +171,9 @@ impl Containers<'_> {
                 other => other?,
             };
             let same_run = present.state.started_at == container.state.started_at;
-            if !present.state.status.is_active() || !same_run {
+            // A cancelled restart becomes an end soon.
+            let is_over = !present.state.status.is_active();
+            if is_over || !same_run {
                 return Ok(present);
             }
             if Instant::now() > deadline {
@@ -156,21 +210,40 @@ impl Containers<'_> {
         }
     }
 
-    /// Notes that somebody ended the container on purpose, so that no restart policy undoes it.
-    fn mark_stopped(&self, container: &ContainerRecord) -> Result<()> {
-        self.store.write(Durability::Lazy, |query| {
+    /// Notes that somebody ends the container on purpose, in the database for later and in the run
+    /// directory for its monitor.
+    pub(crate) fn mark_stopped(
+        &self,
+        container: &ContainerRecord,
+        restarts: RestartsAfter,
+    ) -> Result<()> {
+        self.store.write::<_, Error>(Durability::Lazy, |query| {
             if let Some(mut present) = query.container(&container.id)? {
                 present.state.stopped_by_user = true;
                 query.container_set_state(&container.id, &present.state)?;
             }
             Ok(())
-        })
+        })?;
+        let run_dir = self.store.paths.container_run(&container.id);
+        restart::mark_stopped(&run_dir)?;
+        if restarts == RestartsAfter::Cancelled {
+            restart::cancel(&run_dir)?;
+        }
+        if container.state.status == ContainerStatus::Restarting {
+            restart::wake(&run_dir);
+        }
+        Ok(())
     }
 
     pub(crate) fn log_event(&self, container: &ContainerRecord, action: &str) -> Result<()> {
         let event = container_event(container, action, now_ns());
         Ok(self.store.write(Durability::Lazy, |query| query.event_insert(&event))?)
     }
+}
+
+/// The signal that a container is to be stopped with, if it has one of its own.
+fn stop_signal(container: &ContainerRecord) -> Option<&str> {
+    container.config.stop_signal.as_deref().filter(|text| !text.is_empty())
 }
 
 /// The container's first process, if it still is the one that was started.
@@ -180,7 +253,8 @@ pub(crate) fn open_process(container: &ContainerRecord) -> Result<Option<PidFd>>
         .map_err(system("open the process", &path))
 }
 
-fn wait(process: &PidFd, limit: Option<Duration>) -> Result<bool> {
+/// Waits for the end of a process; tells whether it has come.
+pub(crate) fn wait_process(process: &PidFd, limit: Option<Duration>) -> Result<bool> {
     process.wait_ended(limit).map_err(|source| Error::System {
         operation: "wait for",
         subject: "the container's process".to_owned(),

@@ -4,8 +4,8 @@ use orlop_types::ContainerId;
 use serde_json::Value;
 
 use crate::{
-    ContainerQuery, ContainerSummary, CreateRequest, Created, Engine, ExecRequest, LogEntry,
-    LogOptions, RemoveOptions, Result, StartOptions, Started, StopOptions,
+    BootStart, ContainerQuery, ContainerSummary, CreateRequest, Created, Engine, ExecRequest,
+    LogEntry, LogOptions, RemoveOptions, Result, StartOptions, Started, StopOptions, WaitCondition,
 };
 
 impl Engine {
@@ -47,9 +47,24 @@ impl Engine {
         Ok(self.containers().rename(name, new)?)
     }
 
-    /// Waits for the end of a container; its exit code.
-    pub fn container_wait(&self, name: &str) -> Result<i64> {
-        Ok(self.containers().wait(name)?)
+    /// Waits for an end of a container; its exit code.
+    pub fn container_wait(&self, name: &str, condition: WaitCondition) -> Result<i64> {
+        Ok(self.containers().wait(name, condition)?)
+    }
+
+    /// Stops every process of a container until it is unpaused.
+    pub fn container_pause(&self, name: &str) -> Result<()> {
+        Ok(self.containers().pause(name)?)
+    }
+
+    /// Lets the processes of a paused container go on.
+    pub fn container_unpause(&self, name: &str) -> Result<()> {
+        Ok(self.containers().unpause(name)?)
+    }
+
+    /// Starts the containers whose restart policy says so, as Docker's daemon does when it starts.
+    pub fn start_all(&self) -> Result<Vec<BootStart>> {
+        Ok(self.containers().start_all()?)
     }
 
     /// Lists containers.

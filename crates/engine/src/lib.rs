@@ -31,8 +31,8 @@ pub use inspect::InspectKind;
 pub use run::{RunOptions, RunOutcome};
 
 pub use orlop_container::{
-    ContainerQuery, ContainerSummary, CreateRequest, Created, ExecRequest, LogOptions,
-    RemoveOptions, StartOptions, Started, StopOptions,
+    BootStart, ContainerQuery, ContainerSummary, CreateRequest, Created, ExecRequest, LogOptions,
+    RemoveOptions, StartOptions, Started, StopOptions, WaitCondition,
 };
 pub use orlop_image::{
     HistoryItem, ImageSummary, ImportOptions, Platform, Removal,

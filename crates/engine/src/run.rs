@@ -2,7 +2,7 @@
 
 use orlop_runtime::attach::{Client, Outcome, ProxyOptions};
 
-use crate::{Engine, Error, Result, Started};
+use crate::{Engine, Error, Result, Started, WaitCondition};
 
 /// How the caller takes part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Engine {
             Outcome::Interrupted(signal) => Ok(RunOutcome::Interrupted(signal)),
             Outcome::Lost => {
                 // The monitor is gone: looking at the container settles what became of it.
-                let code = containers.wait(name)?;
+                let code = containers.wait(name, WaitCondition::NotRunning)?;
                 Ok(RunOutcome::Exited(u8::try_from(code).unwrap_or(u8::MAX)))
             }
         }

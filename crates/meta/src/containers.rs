@@ -1,9 +1,7 @@
 //! Rows of containers, their state, their end points.
 
-use std::net::Ipv4Addr;
-
 use orlop_types::config::{Config, HostConfig};
-use orlop_types::network::{BridgePlan, Protocol, PublishedPort};
+use orlop_types::health::Health;
 use orlop_types::{ChainId, ContainerId, ContainerName, ImageId, ParseError};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
@@ -97,6 +95,10 @@ pub struct ContainerState {
     pub restart_count: u32,
     /// The last of the monitor's records that is part of this state.
     pub folded_sequence: u64,
+    /// Exit code of the last run, also while the next one is under way.
+    pub last_exit_code: i64,
+    /// What its health checks have come to, if it has any.
+    pub health: Option<Health>,
     /// How often the records began anew: those of an earlier run must not count for a later one.
     pub run: u64,
 }
@@ -124,17 +126,6 @@ pub struct ContainerRecord {
     pub state: ContainerState,
     /// RFC 3339 time.
     pub created_at: String,
-}
-
-/// The network end point of a running container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointRecord {
-    /// Whose it is.
-    pub container: ContainerId,
-    /// Name of the network.
-    pub network: String,
-    /// Everything about it.
-    pub plan: BridgePlan,
 }
 
 fn container(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContainerRecord> {
@@ -262,6 +253,16 @@ impl Query<'_> {
         .map(|changed| changed > 0)
     }
 
+    /// Replaces what the container gets of the host. Returns whether the container exists.
+    pub fn container_set_host_config(&self, id: &ContainerId, host: &HostConfig) -> Result<bool> {
+        self.change(
+            "change a container",
+            "UPDATE containers SET host_config = ?2 WHERE id = ?1",
+            params![id.as_str(), to_json("a container", host)?],
+        )
+        .map(|changed| changed > 0)
+    }
+
     /// Replaces the name; a taken one is a constraint error.
     pub fn container_set_name(&self, id: &ContainerId, name: &ContainerName) -> Result<bool> {
         self.change(
@@ -280,97 +281,5 @@ impl Query<'_> {
             params![id.as_str()],
         )
         .map(|changed| changed > 0)
-    }
-
-    /// Addresses in use on a network.
-    pub fn addresses(&self, network: &str) -> Result<Vec<Ipv4Addr>> {
-        self.rows(
-            "list addresses",
-            "SELECT address FROM endpoints WHERE network = ?1",
-            params![network],
-            |row| parsed(row, "address"),
-        )
-    }
-
-    /// Gives a container an end point; a taken address or port is a constraint error.
-    pub fn endpoint_insert(&self, endpoint: &EndpointRecord) -> Result<()> {
-        self.endpoint_delete(&endpoint.container)?;
-        self.change(
-            "add an end point",
-            "INSERT INTO endpoints (container, network, address, plan) VALUES (?1, ?2, ?3, ?4)",
-            params![
-                endpoint.container.as_str(),
-                endpoint.network,
-                endpoint.plan.address.to_string(),
-                to_json("an end point", &endpoint.plan)?
-            ],
-        )?;
-        for port in &endpoint.plan.ports {
-            self.change(
-                "publish a port",
-                "INSERT INTO published_ports (container, protocol, host_ip, host_port) VALUES (?1, ?2, ?3, ?4)",
-                params![
-                    endpoint.container.as_str(),
-                    port.protocol.as_str(),
-                    port.host_ip.to_string(),
-                    port.host_port
-                ],
-            )?;
-        }
-        Ok(())
-    }
-
-    /// The end point of a container.
-    pub fn endpoint(&self, id: &ContainerId) -> Result<Option<EndpointRecord>> {
-        self.row(
-            "read an end point",
-            "SELECT * FROM endpoints WHERE container = ?1",
-            params![id.as_str()],
-            |row| {
-                Ok(EndpointRecord {
-                    container: parsed(row, "container")?,
-                    network: row.get("network")?,
-                    plan: json(row, "plan")?,
-                })
-            },
-        )
-    }
-
-    /// Takes a container's end point and published ports away.
-    pub fn endpoint_delete(&self, id: &ContainerId) -> Result<()> {
-        self.change(
-            "remove an end point",
-            "DELETE FROM endpoints WHERE container = ?1",
-            params![id.as_str()],
-        )?;
-        self.change(
-            "remove published ports",
-            "DELETE FROM published_ports WHERE container = ?1",
-            params![id.as_str()],
-        )
-        .map(drop)
-    }
-
-    /// The container that already publishes a port that `port` would clash with: the same one, or
-    /// the same number where either is on every address.
-    pub fn port_owner(&self, port: &PublishedPort) -> Result<Option<ContainerId>> {
-        let any = Ipv4Addr::UNSPECIFIED.to_string();
-        self.row(
-            "look for a port's owner",
-            "SELECT container FROM published_ports
-             WHERE protocol = ?1 AND host_port = ?2 AND (host_ip = ?3 OR host_ip = ?4 OR ?3 = ?4) LIMIT 1",
-            params![port.protocol.as_str(), port.host_port, port.host_ip.to_string(), any],
-            |row| parsed(row, "container"),
-        )
-    }
-
-    /// Host ports in use for a protocol, on any address.
-    pub fn host_ports(&self, protocol: Protocol) -> Result<Vec<u16>> {
-        self.rows(
-            "list published ports",
-            "SELECT host_port FROM published_ports WHERE protocol = ?1",
-            params![protocol.as_str()],
-            |row| row.get(0),
-        )
     }
 }

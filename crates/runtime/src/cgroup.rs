@@ -97,6 +97,16 @@ impl ContainerCgroup {
         Ok(Self { hierarchies, path })
     }
 
+    /// The hierarchies of this machine.
+    pub(crate) fn hierarchies(&self) -> &Hierarchies {
+        &self.hierarchies
+    }
+
+    /// Its path below the root of each hierarchy.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its directories, existing or not: one on v2, one for each controller on v1.
     #[must_use]
     pub fn directories(&self) -> Vec<PathBuf> {
@@ -150,6 +160,21 @@ impl ContainerCgroup {
     /// Stops every process until [`Self::thaw`].
     pub fn freeze(&self) -> io::Result<()> {
         self.set_frozen("1", "FROZEN")
+    }
+
+    /// Whether every process is stopped; a group that does not exist is not.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        let (file, expected) = match &self.hierarchies {
+            Hierarchies::Unified(root) => (root.join(&self.path).join("cgroup.events"), "frozen 1"),
+            Hierarchies::Legacy(roots) => {
+                let Some(root) = roots.iter().find(|root| root.ends_with("freezer")) else {
+                    return false;
+                };
+                (root.join(&self.path).join("freezer.state"), "FROZEN")
+            }
+        };
+        fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line.trim() == expected))
     }
 
     /// Lets frozen processes go on.

@@ -2,11 +2,13 @@
 //!
 //! It is started by [`crate::launch`], carries out one [`Plan`] and decides nothing. It is
 //! single-threaded; whoever looks in from outside sees its lock (`<run_dir>/lock`, held as long as
-//! anything of the container is up), its records and its attach socket. Order at the end: output
-//! drained → `Exited` record → exit code to attached commands → teardown → lock free → `finish`,
-//! unless an attached command has taken that over.
+//! anything of the container is up), its records and its attach socket. Order at the end ([`runs`]):
+//! output drained → `Exited` record → exit code to attached commands → teardown → lock free →
+//! `finish`, unless an attached command has taken that over.
 
 mod client;
+mod probe;
+mod runs;
 mod serve;
 
 use std::fs::File;
@@ -22,13 +24,13 @@ use orlop_sys::process::{self, ChildWake, Detached, PidFd};
 use crate::attach::frame::{self, Kind, PAYLOAD_MAX_BYTES};
 use crate::attach::{Client, SOCKET_NAME};
 use crate::error::{Error, one_line};
-use crate::launch::{Order, ReadyMessage};
+use crate::launch::Order;
 use crate::log::LogWriter;
 use crate::plan::{PLAN_VERSION, Plan, RuntimeChoice};
-use crate::record::{Record, RecordWriter, oom_killed};
+use crate::record::{Record, RecordWriter};
 use crate::stage::{self, Stage};
 use crate::{Bundle, ContainerNetwork, CreatedProcess, Runtime, StartError, Stdio};
-use serve::{Serving, Streams};
+use serve::Streams;
 
 /// How long the end of a former monitor of the same container is waited for.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
@@ -36,8 +38,6 @@ const LOCK_LIMIT: Duration = Duration::from_secs(2);
 const PLAN_MAX_BYTES: usize = 64 << 20;
 /// How long a killed container may take to die after the monitor itself has failed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
-/// Docker's exit code of a container whose end nobody saw.
-const EXIT_CODE_LOST: u8 = 255;
 
 /// What the starter handed to this process.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ pub fn carry_out(
     network: &mut dyn ContainerNetwork,
 ) -> Result<(), StartError> {
     let Handover { connection, order: Order { attach, plan } } = handover;
-    let mut state = match State::open(&plan) {
+    let state = match State::open(&plan) {
         Ok(state) => state,
         Err(error) => {
             // Nothing was touched; the run directory may be another monitor's.
@@ -129,10 +129,10 @@ pub fn carry_out(
             .err(),
     );
     orlop_sys::fault::point("monitor.begun");
-    match start(&plan, &mut state, runtime, network) {
+    match start(&plan, &state.home, runtime, network) {
         Ok(started) => {
             let starter = Starter { stream: connection, attach };
-            serve(&plan, state, started, starter, runtime, network);
+            runs::serve(&plan, state, started, starter, runtime, network);
             Ok(())
         }
         Err(error) => {
@@ -150,8 +150,7 @@ fn give_up(plan: &Plan, mut state: State, connection: &UnixStream, error: &Start
     orlop_sys::fault::point("monitor.failed");
     report(state.records.append(&record).err());
     orlop_sys::fault::point("monitor.failed.recorded");
-    let socket = plan.run_dir.join(SOCKET_NAME);
-    report(std::fs::remove_file(&socket).map_err(Error::file("remove", socket)).err());
+    report(remove_socket(plan).err());
     drop(state);
     if !answer_failure(connection, error) {
         // The starter is gone: somebody has to look at the record.
@@ -166,7 +165,8 @@ struct State {
     home: Home,
     records: RecordWriter,
     log: Option<LogWriter>,
-    listener: UnixListener,
+    /// Taken by the first run.
+    listener: Option<UnixListener>,
 }
 
 impl State {
@@ -188,7 +188,7 @@ impl State {
         let listener = orlop_sys::pty::bind_unix(&path)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(Error::file("listen on", path))?;
-        Ok(Self { wake, lock, home, records, log, listener })
+        Ok(Self { wake, lock, home, records, log, listener: Some(listener) })
     }
 }
 
@@ -229,7 +229,7 @@ struct Started {
 /// Does everything up to the start; takes back what it did if that fails.
 fn start(
     plan: &Plan,
-    state: &mut State,
+    home: &Home,
     runtime: &dyn Runtime,
     network: &mut dyn ContainerNetwork,
 ) -> Result<Started, StartError> {
@@ -243,7 +243,7 @@ fn start(
     };
     if result.is_err() {
         report(network.leave().err());
-        report(take_down_mounts(plan, &state.home).err());
+        report(take_down_mounts(plan, home).err());
     }
     result
 }
@@ -305,61 +305,10 @@ fn make_stdio(plan: &Plan) -> io::Result<(Stdio, Option<Streams>)> {
     Ok((stdio, Some(Streams::of_pipes(stdin_writer, stdout.into(), stderr.into()))))
 }
 
-/// Runs the container until its end, and ends it.
-fn serve(
-    plan: &Plan,
-    state: State,
-    started: Started,
-    connection: Starter,
-    runtime: &dyn Runtime,
-    network: &mut dyn ContainerNetwork,
-) {
-    let State { wake, lock, home, mut records, log, listener } = state;
-    let Started { stage, pid, start_ticks, streams } = started;
-    orlop_sys::fault::point("monitor.started");
-    report(records.append(&Record::Started { pid, start_ticks, at: Timestamp::now() }).err());
-    orlop_sys::fault::point("monitor.started.recorded");
-    let ready = ReadyMessage { pid: std::process::id().cast_signed(), init_pid: pid };
-    let mut serving = Serving::new(plan, log, listener, streams, pid);
-    if answer(&connection.stream, Kind::Ready, &ready) && connection.attach {
-        report(serving.add_client(connection.stream).err());
-    } else {
-        drop(connection);
-    }
-    let armed = wake.arm().map_err(Error::stream("wait for children"));
-    let failure = armed.and_then(|()| serving.until_ended(&wake)).err();
-    let exit_code = match (serving.exit_code(), &failure) {
-        (Some(code), _) => code,
-        (None, _) => kill(pid, &wake).unwrap_or(EXIT_CODE_LOST),
-    };
-    let record = Record::Exited {
-        exit_code,
-        oom_killed: oom_killed(&plan.cgroup),
-        at: Timestamp::now(),
-        error: failure.as_ref().map(|error| one_line(error)),
-    };
-    orlop_sys::fault::point("monitor.exited");
-    report(records.append(&record).err());
-    orlop_sys::fault::point("monitor.exited.recorded");
-    serving.announce_exit(exit_code);
-    orlop_sys::fault::point("monitor.exited.announced");
-
-    let bundle = Bundle { plan, rootfs: &stage.rootfs, staged: &stage.staged };
-    report(runtime.delete(&bundle).err());
-    orlop_sys::fault::point("monitor.deleted");
-    report(network.leave().err());
-    let unmounted = take_down_mounts(plan, &home);
-    let is_clean = unmounted.is_ok();
-    report(unmounted.err());
+/// Removes the socket: who comes later is too late.
+fn remove_socket(plan: &Plan) -> Result<(), Error> {
     let socket = plan.run_dir.join(SOCKET_NAME);
-    report(std::fs::remove_file(&socket).map_err(Error::file("remove", socket)).err());
-    orlop_sys::fault::point("monitor.unmounted");
-    drop(lock);
-    orlop_sys::fault::point("monitor.released");
-    serving.until_clients_are_gone(|| spawn_finish(plan));
-    if serving.is_taken_over() && is_clean {
-        report(remove_run_dir(plan).err());
-    }
+    std::fs::remove_file(&socket).map_err(Error::file("remove", socket))
 }
 
 /// Removes the run directory of a container that was removed.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use orlop_sys::lock::Holder;
+use orlop_types::health::HealthStatus;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -47,6 +48,33 @@ pub enum Record {
         at: Timestamp,
         /// Trouble of the monitor, if that is why it ended.
         error: Option<String>,
+        /// Milliseconds until it is started again by its restart policy, if it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restart_in_ms: Option<u64>,
+    },
+    /// The start that an `Exited` record announced does not take place.
+    Cancelled {
+        /// When.
+        at: Timestamp,
+        /// Why, if nobody asked for it.
+        error: Option<String>,
+    },
+    /// The health was probed.
+    Probed {
+        /// Id of the process that probed.
+        exec_id: String,
+        /// When the probe began.
+        start: Timestamp,
+        /// When it ended.
+        end: Timestamp,
+        /// Its exit code; -1 for a probe that could not be run or took too long.
+        exit_code: i64,
+        /// What it printed, cut.
+        output: String,
+        /// What the container's health is now.
+        status: HealthStatus,
+        /// Failures in a row.
+        failing_streak: u32,
     },
 }
 
@@ -104,6 +132,27 @@ pub fn read_after(run_dir: &Path, after: u64) -> Result<Vec<(u64, Record)>, Erro
         records.push((number, record));
     }
     Ok(records)
+}
+
+/// Removes the records up to number `folded`, which have become part of the container's state: a
+/// container that is restarted or probed for months must not fill the run directory.
+pub fn forget(run_dir: &Path, folded: u64) -> Result<(), Error> {
+    let directory = run_dir.join("records");
+    for number in numbers(&directory)?.into_iter().filter(|number| *number <= folded) {
+        let path = file_of(&directory, number);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::file("remove", path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// How many records nobody has folded yet.
+pub(crate) fn count(run_dir: &Path) -> usize {
+    numbers(&run_dir.join("records")).map_or(0, |numbers| numbers.len())
 }
 
 fn file_of(directory: &Path, number: u64) -> PathBuf {
@@ -198,6 +247,21 @@ mod tests {
         }
         let read = read_after(run.path(), 8).unwrap();
         assert_eq!(read, [(9, started(9)), (10, started(10)), (11, started(11))]);
+    }
+
+    #[test]
+    fn folded_records_are_forgotten() {
+        let run = tempfile::tempdir().unwrap();
+        forget(run.path(), 9).unwrap();
+        let mut writer = RecordWriter::open(run.path()).unwrap();
+        for pid in 1..=4 {
+            writer.append(&started(pid)).unwrap();
+        }
+        forget(run.path(), 3).unwrap();
+        forget(run.path(), 3).unwrap();
+        assert_eq!(count(run.path()), 1);
+        assert_eq!(read_after(run.path(), 0).unwrap(), [(4, started(4))]);
+        assert_eq!(writer.append(&started(5)).unwrap(), 5);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(crate) fn plan(run_dir: &Path) -> Plan {
         host_config: orlop_types::config::HostConfig::default(),
         network: NetworkPlan::None,
         log: LogPlan::None,
+        health: None,
         runtime: RuntimeChoice::Builtin,
         finish: Vec::new(),
     }

@@ -182,6 +182,7 @@ impl Container {
                 max_size_bytes: 0,
                 max_files: 1,
             },
+            health: None,
             runtime: RuntimeChoice::Builtin,
             finish: vec!["/bin/touch".into(), self.path("finished").display().to_string()],
         }

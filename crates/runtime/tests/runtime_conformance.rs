@@ -66,6 +66,7 @@ impl Container {
             host_config: HostConfig::default(),
             network: NetworkPlan::None,
             log: LogPlan::None,
+            health: None,
             runtime: choice,
             finish: Vec::new(),
             container,

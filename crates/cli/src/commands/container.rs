@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use orlop_engine::{ContainerQuery, LogEntry, LogOptions, LogStream, RemoveOptions, StopOptions};
+use orlop_engine::{
+    ContainerQuery, LogEntry, LogOptions, LogStream, RemoveOptions, StopOptions, WaitCondition,
+};
 use orlop_types::duration::parse_moment;
 use serde_json::Value;
 
@@ -28,7 +30,7 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: ContainerCommand) -> Out
         }),
         ContainerCommand::Rm(args) => remove(session, &args),
         ContainerCommand::Wait(args) => for_each(session, "wait", &args.names, |session, name| {
-            let code = session.engine.container_wait(name)?;
+            let code = session.engine.container_wait(name, WaitCondition::NotRunning)?;
             Ok(session.streams.line(code.to_string())?)
         }),
         ContainerCommand::Rename(args) => {
@@ -59,8 +61,7 @@ fn remove(session: &mut Session<'_, '_>, args: &RemoveContainers) -> Outcome {
         match session.engine.container_remove(name, options) {
             // As in Docker: told, but a success, so that `rm -f` can be repeated in scripts.
             Err(error) if args.force && is_missing(&error) => {
-                let text = Failure::from(error).during("rm").lines();
-                Ok(session.streams.err.write_all(text.as_bytes())?)
+                session.tell(&Failure::from(error).during("rm"))
             }
             Err(error) => Err(error.into()),
             Ok(()) => Ok(session.streams.line(name)?),

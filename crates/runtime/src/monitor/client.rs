@@ -30,6 +30,8 @@ pub(super) struct Attached {
     pub(super) types: bool,
     /// Whether it has taken over what comes after the end.
     pub(super) taken_over: bool,
+    /// Whether its run is over and it is only given what it has not read yet.
+    pub(super) leaving: bool,
     /// Whether the connection has ended, from whichever side.
     pub(super) gone: bool,
 }
@@ -44,6 +46,7 @@ impl Attached {
             waiting_since: None,
             types: false,
             taken_over: false,
+            leaving: false,
             gone: false,
         })
     }

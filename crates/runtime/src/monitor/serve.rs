@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use super::client::Attached;
+use super::probe::Prober;
 use crate::attach::frame::{self, Kind, PAYLOAD_MAX_BYTES};
 use crate::error::{Error, one_line};
 use crate::log::{LogStream, LogWriter};
@@ -104,25 +105,17 @@ pub(super) struct Serving<'a> {
 }
 
 impl<'a> Serving<'a> {
-    pub(super) fn new(
-        plan: &'a Plan,
-        log: Option<LogWriter>,
-        listener: UnixListener,
-        streams: Streams,
-        init_pid: i32,
-    ) -> Self {
-        let Streams { stdin, outputs, terminal } = streams;
-        let input = stdin.map(|fd| Input { fd, pending: VecDeque::new(), closing: false });
+    pub(super) fn new(plan: &'a Plan, listener: Option<UnixListener>) -> Self {
         Self {
             plan,
-            log,
+            log: None,
             log_failing: false,
-            listener: Some(listener),
+            listener,
             clients: Vec::new(),
-            input,
-            outputs,
-            terminal,
-            init_pid,
+            input: None,
+            outputs: Vec::new(),
+            terminal: None,
+            init_pid: 0,
             ended: None,
             announced: None,
             taken_over: false,
@@ -137,43 +130,72 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
+    /// A run begins: its log, its streams, its first process.
+    pub(super) fn begin(&mut self, log: Option<LogWriter>, streams: Streams, init_pid: i32) {
+        let Streams { stdin, outputs, terminal } = streams;
+        self.input = stdin.map(|fd| Input { fd, pending: VecDeque::new(), closing: false });
+        (self.log, self.outputs, self.terminal) = (log, outputs, terminal);
+        (self.init_pid, self.ended) = (init_pid, None);
+    }
+
     /// The first process's exit code, once it has ended.
     pub(super) fn exit_code(&self) -> Option<u8> {
         self.ended.map(|(code, _)| code)
     }
 
-    /// Serves until the first process has ended and its output is read.
-    pub(super) fn until_ended(&mut self, wake: &ChildWake) -> Result<(), Error> {
-        // It may have ended before its end could wake anybody.
-        self.reap()?;
-        loop {
-            let mut limit = self.stuck_limit();
-            if let Some((_, at)) = self.ended {
-                let left = DRAIN_LIMIT.saturating_sub(at.elapsed());
-                if self.outputs.is_empty() || left.is_zero() {
-                    return Ok(());
-                }
-                limit = Some(limit.map_or(left, |limit| limit.min(left)));
+    /// Serves what there is; tells whether the first process has ended and its output is read.
+    pub(super) fn serve(
+        &mut self,
+        wake: &ChildWake,
+        prober: Option<&Prober<'_>>,
+    ) -> Result<bool, Error> {
+        let mut limit = self.stuck_limit();
+        if let Some((_, at)) = self.ended {
+            let left = DRAIN_LIMIT.saturating_sub(at.elapsed());
+            if self.outputs.is_empty() || left.is_zero() {
+                return Ok(true);
             }
-            self.step(Some(wake), limit)?;
+            limit = Some(limit.map_or(left, |limit| limit.min(left)));
         }
+        if let Some(due) = prober.map(Prober::limit) {
+            limit = Some(limit.map_or(due, |limit| limit.min(due)));
+        }
+        self.step(Some(wake), prober, limit)?;
+        Ok(false)
     }
 
-    /// Closes the log and tells everybody the exit code; who comes later is too late.
-    pub(super) fn announce_exit(&mut self, exit_code: u8) {
+    /// Serves commands while there is no container.
+    pub(super) fn idle(&mut self, limit: Duration) -> Result<(), Error> {
+        // A command that is still reading the last run's output must not make this wait for ever.
+        self.step(None, None, Some(limit))?;
+        self.reap()
+    }
+
+    /// Closes the log and tells everybody the exit code. Commands of a run that is not the last are
+    /// given what they have not read yet, and nothing of the next one.
+    pub(super) fn announce_exit(&mut self, exit_code: u8, is_repeated: bool) {
         self.outputs.clear();
         self.input = None;
         self.terminal = None;
         let finished = self.log.take().map(|mut log| log.finish(Timestamp::now()));
         self.note_log(finished.unwrap_or(Ok(())));
         self.accept();
-        self.listener = None;
         self.announced = Some(Instant::now());
-        for client in &mut self.clients {
+        for client in self.clients.iter_mut().filter(|client| !client.leaving) {
             client.send(Kind::Exit, &[exit_code]);
+            client.leaving = is_repeated;
             self.taken_over |= client.taken_over;
         }
         self.remove_gone();
+        if !is_repeated {
+            self.listener = None;
+        }
+    }
+
+    /// There is no further run: who comes later is too late.
+    pub(super) fn close(&mut self) {
+        self.listener = None;
+        self.announced.get_or_insert_with(Instant::now);
     }
 
     /// Delivers what is still queued; `finish` is called unless a command takes that over.
@@ -204,7 +226,7 @@ impl<'a> Serving<'a> {
                 Some(_) => TAKE_OVER_LIMIT.saturating_sub(waited),
                 None => LINGER_LIMIT,
             };
-            if let Err(error) = self.step(None, Some(limit)) {
+            if let Err(error) = self.step(None, None, Some(limit)) {
                 tracing::error!(error = one_line(&error), "attached commands dropped");
                 self.clients.clear();
             }
@@ -220,30 +242,41 @@ impl<'a> Serving<'a> {
     fn is_paused(&self) -> bool {
         // What a pipe holds at the end must not be lost, so there is more room then.
         let limit = if self.ended.is_some() { 2 * QUEUE_MAX_BYTES } else { QUEUE_MAX_BYTES };
-        self.clients.iter().any(|client| client.queued_bytes() > limit)
+        self.clients.iter().any(|client| !client.leaving && client.queued_bytes() > limit)
     }
 
     /// When the next command is to be dropped for making others wait.
     fn stuck_limit(&self) -> Option<Duration> {
-        let full = self.clients.iter().filter(|client| client.queued_bytes() > QUEUE_MAX_BYTES);
+        let is_full =
+            |client: &&Attached| !client.leaving && client.queued_bytes() > QUEUE_MAX_BYTES;
+        let full = self.clients.iter().filter(is_full);
         let left = full.map(|client| STUCK_LIMIT.saturating_sub(client.stuck_for())).min();
         left.filter(|_| self.clients.len() > 1)
     }
 
     fn drop_stuck(&mut self) {
+        for client in self.clients.iter_mut().filter(|client| client.leaving) {
+            client.gone |= client.queued_bytes() == 0 || client.stuck_for() >= LINGER_LIMIT;
+        }
         if self.clients.len() < 2 {
             return;
         }
         for client in &mut self.clients {
-            if client.queued_bytes() > QUEUE_MAX_BYTES && client.stuck_for() >= STUCK_LIMIT {
+            let is_full = !client.leaving && client.queued_bytes() > QUEUE_MAX_BYTES;
+            if is_full && client.stuck_for() >= STUCK_LIMIT {
                 client.drop_because(&Error::Frame { reason: "it does not take its output" });
             }
         }
     }
 
     /// Waits for something to happen, no longer than `limit`, and handles all of it.
-    fn step(&mut self, wake: Option<&ChildWake>, limit: Option<Duration>) -> Result<(), Error> {
-        let ready = self.wait(wake, limit)?;
+    fn step(
+        &mut self,
+        wake: Option<&ChildWake>,
+        prober: Option<&Prober<'_>>,
+        limit: Option<Duration>,
+    ) -> Result<(), Error> {
+        let ready = self.wait(wake, prober, limit)?;
         if let Some(wake) = wake.filter(|_| ready.wake) {
             wake.clear();
             self.reap()?;
@@ -276,8 +309,13 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    fn wait(&self, wake: Option<&ChildWake>, limit: Option<Duration>) -> Result<Ready, Error> {
-        let mut fds = Vec::with_capacity(5 + self.clients.len());
+    fn wait(
+        &self,
+        wake: Option<&ChildWake>,
+        prober: Option<&Prober<'_>>,
+        limit: Option<Duration>,
+    ) -> Result<Ready, Error> {
+        let mut fds = Vec::with_capacity(7 + self.clients.len());
         let mut watch = |fd, flags| {
             fds.push(PollFd::from_borrowed_fd(fd, flags));
             fds.len() - 1
@@ -305,6 +343,10 @@ impl<'a> Serving<'a> {
         } else {
             self.outputs.iter().map(|output| watch(output.fd.as_fd(), PollFlags::IN)).collect()
         };
+        // Looked at after every step, whatever has happened.
+        for fd in prober.iter().flat_map(|prober| prober.fds()) {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        }
         match poll(&mut fds, limit) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 return Ok(Ready {
@@ -325,7 +367,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Collects every child that has ended: orphans of the container are ours too.
-    fn reap(&mut self) -> Result<(), Error> {
+    pub(super) fn reap(&mut self) -> Result<(), Error> {
         while let Some(ended) = process::reap().map_err(Error::stream("collect a child"))? {
             if ended.pid == self.init_pid && self.ended.is_none() {
                 self.ended = Some((ended.exit_code, Instant::now()));
@@ -367,7 +409,7 @@ impl<'a> Serving<'a> {
             Ok(_) | Err(_) => return false,
         };
         let bytes = &self.scratch[..count];
-        for client in &mut self.clients {
+        for client in self.clients.iter_mut().filter(|client| !client.leaving) {
             client.send(kind, bytes);
         }
         let written = self.log.as_mut().map(|log| log.write(stream, bytes, Timestamp::now()));
@@ -391,6 +433,8 @@ impl<'a> Serving<'a> {
             let client = &mut self.clients[index];
             let (kind, resize) = match client.decoder.next_frame() {
                 Ok(None) => return,
+                // It belongs to a run that is over.
+                Ok(Some(_)) if client.leaving => continue,
                 Ok(Some(frame)) => match frame.kind {
                     Kind::Stdin => {
                         client.types = true;
@@ -467,7 +511,8 @@ impl<'a> Serving<'a> {
     }
 
     fn remove_gone(&mut self) {
-        let typist_gone = self.clients.iter().any(|client| client.gone && client.types);
+        let typist_gone =
+            self.clients.iter().any(|client| client.gone && client.types && !client.leaving);
         self.clients.retain(|client| !client.gone);
         if typist_gone {
             self.end_input();

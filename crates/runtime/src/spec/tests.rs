@@ -30,6 +30,7 @@ fn plan(config: HostConfig) -> Plan {
         host_config: config,
         network: NetworkPlan::None,
         log: LogPlan::None,
+        health: None,
         runtime: RuntimeChoice::Builtin,
         finish: Vec::new(),
     }
