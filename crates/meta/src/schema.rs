@@ -146,6 +146,12 @@ CREATE TABLE volume_sizes (
     size_bytes INTEGER NOT NULL,
     taken_ns   INTEGER NOT NULL
 ) STRICT;
+-- A container that starts or ends has written, or will.
+CREATE TRIGGER sizes_forget AFTER UPDATE OF status ON containers BEGIN
+    DELETE FROM container_sizes WHERE container = NEW.id;
+    DELETE FROM volume_sizes
+        WHERE volume IN (SELECT volume FROM container_volumes WHERE container = NEW.id);
+END;
 ",
 ];
 
