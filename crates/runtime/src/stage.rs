@@ -6,6 +6,8 @@
 //! because afterwards nothing is shared with the host any more and a shared mount could not be had.
 //! A path below a source is resolved by the kernel, confined to it, and mounted by descriptor.
 
+pub mod view;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
