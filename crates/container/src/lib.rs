@@ -30,6 +30,7 @@ mod shared;
 mod start;
 mod stop;
 mod summary;
+mod volume_events;
 mod wait;
 mod update;
 mod validate;

@@ -16,7 +16,7 @@ use orlop_types::ContainerId;
 
 use crate::records::{apply, die_event, end};
 use crate::start::MONITOR_END_TIMEOUT;
-use crate::{Containers, Error, RemoveOptions, Result, now_text};
+use crate::{Containers, Error, RemoveOptions, Result, now_text, volume_events};
 
 /// Exit code of a container whose monitor was killed: its processes were killed with it.
 const KILLED_EXIT_CODE: i64 = 137;
@@ -232,7 +232,9 @@ impl Containers<'_> {
                     continue;
                 }
                 container.state.folded_sequence = *sequence;
-                for event in apply(&mut container, *sequence, record) {
+                let before = container.state.status;
+                let events = apply(&mut container, *sequence, record);
+                for event in volume_events::around(&container, before, events)? {
                     query.event_insert(&event)?;
                 }
                 if !container.state.status.is_active() {
@@ -277,6 +279,7 @@ impl Containers<'_> {
         let missing = || Error::NotFound { name: id.short().to_owned() };
         let updated = self.store.write(Durability::Lazy, |query| {
             let mut present = query.container(id)?.ok_or_else(missing)?;
+            let before = present.state.status;
             // Between two runs there was no process, and its last end has been told.
             if present.state.status == ContainerStatus::Restarting {
                 let exit_code = present.state.exit_code;
@@ -286,6 +289,9 @@ impl Containers<'_> {
                 end(&mut present.state, exit_code, now_text());
             }
             why.clone_into(&mut present.state.error);
+            for event in volume_events::around(&present, before, Vec::new())? {
+                query.event_insert(&event)?;
+            }
             query.container_set_state(id, &present.state)?;
             query.endpoint_delete(id)?;
             Ok::<_, Error>(present)

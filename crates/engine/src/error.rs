@@ -17,6 +17,9 @@ pub enum Error {
     /// The request is malformed.
     #[error(transparent)]
     Invalid(#[from] ParseError),
+    /// Another prune of the same kind works on the store.
+    #[error("a prune operation is already running")]
+    PruneRunning,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] orlop_meta::Error),
@@ -55,6 +58,7 @@ impl Error {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Invalid(error) => error.kind(),
+            Self::PruneRunning => ErrorKind::Conflict,
             Self::Store(error) => error.kind(),
             Self::Layer(error) => error.kind(),
             Self::Image(error) => error.kind(),

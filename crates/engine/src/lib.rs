@@ -5,11 +5,13 @@
 
 mod check;
 mod containers;
+mod disk_usage;
 mod error;
 mod events;
 mod images;
 mod info;
 mod inspect;
+mod prune;
 mod reap;
 mod run;
 mod volumes;
@@ -25,9 +27,11 @@ use orlop_meta::Store;
 use orlop_volume::Volumes;
 
 pub use check::{CheckReport, Finding, Repair, Severity};
+pub use disk_usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
 pub use error::Error;
 pub use events::EventQuery;
 pub use inspect::InspectKind;
+pub use prune::ContainersPruned;
 pub use run::{RunOptions, RunOutcome};
 
 pub use orlop_container::{

@@ -262,7 +262,7 @@ fn without_password(data: &str) -> String {
 ///
 /// ```text
 /// <directory>/lock            held by whoever looks or mounts
-/// <directory>/<user>-<pid>    `<pid> <start ticks>`, a line break, the mount's path in that
+/// <directory>/<user>-<pid>-…  `<pid> <start ticks>`, a line break, the mount's path in that
 ///                             process's mount namespace
 /// ```
 ///
@@ -276,6 +276,8 @@ pub struct SharedMount {
 /// How long others may take to mount; a network file system may be slow.
 const LOCK_LIMIT: std::time::Duration = std::time::Duration::from_secs(180);
 const LOCK_NAME: &str = "lock";
+/// Uses that this process has noted.
+static REGISTERED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
 
 impl SharedMount {
     /// Keeps other users out until this is dropped.
@@ -310,7 +312,9 @@ impl SharedMount {
     pub fn register(&self, user: &str, mount: &Path) -> io::Result<SharedUse> {
         use std::os::unix::ffi::OsStrExt as _;
         let pid = std::process::id();
-        let path = self.directory.join(format!("{user}-{pid}"));
+        // A process may mount it again before it has forgotten the last time.
+        let count = REGISTERED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = self.directory.join(format!("{user}-{pid}-{count}"));
         let ticks = crate::process::start_ticks(pid.cast_signed())?.unwrap_or(0);
         let mut text = format!("{pid} {ticks}\n").into_bytes();
         text.extend_from_slice(mount.as_os_str().as_bytes());
