@@ -81,7 +81,7 @@ pub(crate) struct ReadyMessage {
 pub fn launch(plan: &Plan, options: &LaunchOptions) -> Result<Launched, StartError> {
     let (ours, theirs) = UnixStream::pair().map_err(Error::stream("make a socket pair"))?;
     let log = open_log(&plan.run_dir)?;
-    spawn(options, theirs, &log.file)?;
+    spawn(options, &["monitor"], theirs, &log.file)?;
     orlop_sys::fault::point("launch.spawned");
     let order = OrderRef { attach: options.attach, plan };
     let order = serde_json::to_vec(&order)
@@ -99,6 +99,29 @@ pub fn launch(plan: &Plan, options: &LaunchOptions) -> Result<Launched, StartErr
         }
         Some((Kind::Failed, payload)) => Err(parse(&payload)?),
         Some(_) => Err(Error::Frame { reason: "not an answer to a plan" }.into()),
+        None => Err(StartError { exit_code: 125, message: log.silent_death() }),
+    }
+}
+
+/// Starts the helper that adds a process to a running container (see [`crate::monitor::added`]) and
+/// waits until that process executes its command. `words` are the helper's command.
+pub fn launch_added(
+    run_dir: &Path,
+    words: &[&str],
+    options: &LaunchOptions,
+) -> Result<Launched, StartError> {
+    let (ours, theirs) = UnixStream::pair().map_err(Error::stream("make a socket pair"))?;
+    let log = open_log(run_dir)?;
+    spawn(options, words, theirs, &log.file)?;
+    orlop_sys::fault::point("exec.spawned");
+    let mut client = Client::new(ours);
+    match client.receive_frame()? {
+        Some((Kind::Ready, payload)) => {
+            let ReadyMessage { pid, init_pid } = parse(&payload)?;
+            Ok(Launched { pid, init_pid, attach: options.attach.then_some(client) })
+        }
+        Some((Kind::Failed, payload)) => Err(parse(&payload)?),
+        Some(_) => Err(Error::Frame { reason: "not an answer of a helper" }.into()),
         None => Err(StartError { exit_code: 125, message: log.silent_death() }),
     }
 }
@@ -143,9 +166,14 @@ fn parse<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(payload).map_err(|_| Error::Frame { reason: "malformed answer" })
 }
 
-fn spawn(options: &LaunchOptions, connection: UnixStream, log: &File) -> Result<(), Error> {
+fn spawn(
+    options: &LaunchOptions,
+    words: &[&str],
+    connection: UnixStream,
+    log: &File,
+) -> Result<(), Error> {
     let mut args = options.arguments.clone();
-    args.push("monitor".into());
+    args.extend(words.iter().map(OsString::from));
     // The monitor's children become the container's processes.
     let program = OwnProgram::open(&options.executable);
     let start = || -> io::Result<()> {

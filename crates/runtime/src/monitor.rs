@@ -6,6 +6,7 @@
 //! output drained → `Exited` record → exit code to attached commands → teardown → lock free →
 //! `finish`, unless an attached command has taken that over.
 
+pub mod added;
 mod client;
 mod probe;
 mod runs;
@@ -176,7 +177,7 @@ impl State {
                 format!("plan of version {}, this program has {PLAN_VERSION}", plan.version);
             return Err(StartError { exit_code: 125, message });
         }
-        let wake = become_monitor().map_err(Error::stream("set up the monitor"))?;
+        let wake = become_monitor("orlop-monitor").map_err(Error::stream("set up the monitor"))?;
         let lock_path = plan.run_dir.join("lock");
         let lock = ProcessLock::acquire(&lock_path, LOCK_LIMIT)
             .map_err(Error::file("lock", lock_path))?
@@ -192,8 +193,8 @@ impl State {
     }
 }
 
-fn become_monitor() -> io::Result<ChildWake> {
-    process::set_name("orlop-monitor")?;
+fn become_monitor(name: &str) -> io::Result<ChildWake> {
+    process::set_name(name)?;
     process::become_subreaper()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     ChildWake::install()

@@ -54,6 +54,11 @@ struct Output {
 }
 
 impl Streams {
+    /// No streams: nobody listens.
+    pub(super) fn none() -> Self {
+        Self { stdin: None, outputs: Vec::new(), terminal: None }
+    }
+
     /// Streams over pipes; `stdin` must not block.
     pub(super) fn of_pipes(stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd) -> Self {
         let outputs = vec![
