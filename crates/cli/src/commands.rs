@@ -1,9 +1,13 @@
 //! What each command does: one function for each, from parsed words to an exit code.
 
 mod container;
+mod copy;
+mod disk_usage;
+mod facts;
 mod image;
 mod run;
 mod system;
+mod system_prune;
 mod volume;
 
 use orlop_engine::{Engine, InspectKind};
@@ -26,12 +30,20 @@ pub struct Session<'a, 's> {
     pub streams: Streams<'s>,
     /// Format for commands that were not told one.
     pub default_format: Option<String>,
+    /// The name under which this program was called.
+    pub program: &'static str,
 }
 
 impl Session<'_, '_> {
     /// The format of what a command shows: its own, or the one that holds for all.
     pub fn format(&self, own: Option<&str>) -> Option<String> {
         own.map(str::to_owned).or_else(|| self.default_format.clone())
+    }
+
+    /// Tells about a failure that does not end the command; data that was written comes first.
+    pub fn tell(&mut self, failure: &Failure) -> Result<(), Failure> {
+        self.streams.out.flush()?;
+        Ok(self.streams.err.write_all(failure.lines(self.program).as_bytes())?)
     }
 }
 
@@ -43,6 +55,10 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: Command) -> Outcome {
         }
         Command::ContainerGroup(ContainerGroup::Ls(args)) => {
             container::list(session, &args).map_err(|failure| failure.during("container ls"))
+        }
+        Command::ContainerGroup(ContainerGroup::Prune(args)) => {
+            system_prune::containers(session, &args)
+                .map_err(|failure| failure.during("container prune"))
         }
         Command::ContainerGroup(ContainerGroup::Inspect(args)) => {
             inspect(session, &args.names, args.format.as_deref(), Some(InspectKind::Container))
@@ -66,7 +82,7 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: Command) -> Outcome {
         // Answered before an engine is opened.
         Command::System(SystemShortcut::Version(args)) => {
             let default_format = session.default_format.clone();
-            system::version(&mut session.streams, &args, default_format.as_deref())
+            facts::version(&mut session.streams, &args, default_format.as_deref())
         }
         Command::System(SystemShortcut::Reap) => system::reap(session),
         Command::System(SystemShortcut::ContainerEnded(args)) => {
@@ -74,6 +90,8 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: Command) -> Outcome {
         }
         Command::SystemGroup(command) => system::dispatch(session, command),
         Command::Inspect(args) => inspect_any(session, &args),
+        // Answered before an engine is opened.
+        Command::Completion(_) | Command::Help(_) => Ok(0),
     }
 }
 
@@ -83,7 +101,7 @@ pub fn version(
     args: &crate::args::Info,
     default_format: Option<&str>,
 ) -> Outcome {
-    system::version(streams, args, default_format)
+    facts::version(streams, args, default_format)
 }
 
 fn inspect_any(session: &mut Session<'_, '_>, args: &Inspect) -> Outcome {
@@ -146,9 +164,7 @@ fn for_each(
 fn tell_all(session: &mut Session<'_, '_>, what: &str, failures: Vec<Failure>) -> Outcome {
     let code = i32::from(!failures.is_empty());
     for failure in failures {
-        // Data before errors, when both go to one terminal.
-        session.streams.out.flush()?;
-        session.streams.err.write_all(failure.during(what).lines().as_bytes())?;
+        session.tell(&failure.during(what))?;
     }
     Ok(code)
 }

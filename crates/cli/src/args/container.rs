@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Create, InspectOne, Listing, Run};
+use super::{Copy, Create, InspectOne, Listing, Run};
 
 /// Commands that stand alone and in the group `container`.
 #[derive(Debug, Subcommand)]
@@ -31,6 +31,8 @@ pub enum ContainerCommand {
     Attach(Attach),
     /// Run a command in a running container
     Exec(Exec),
+    /// Copy files between a container and the host
+    Cp(Copy),
     /// Show what a container has written
     Logs(Logs),
     /// List containers
@@ -47,6 +49,8 @@ pub enum ContainerGroup {
     Ls(ListContainers),
     /// Show details of containers
     Inspect(InspectOne),
+    /// Remove containers that do not run
+    Prune(super::PruneContainers),
 }
 
 /// One or more containers.
@@ -176,7 +180,7 @@ pub struct Exec {
     pub workdir: Option<String>,
     /// Name or id of the container, then the command and its arguments
     // One list, because the container's name ends the flags: what follows is the command's.
-    #[arg(value_name = "CONTAINER", required = true, trailing_var_arg = true, num_args = 1..)]
+    #[arg(value_name = "CONTAINER COMMAND [ARG...]", required = true, trailing_var_arg = true, num_args = 2..)]
     pub words: Vec<String>,
 }
 

@@ -32,10 +32,53 @@ pub struct Ended {
 pub enum SystemGroup {
     /// Check that the store is sound
     Check(Check),
+    /// Show what takes up disk space
+    Df(DiskFree),
     /// Show what happens
     Events(Events),
     /// Show facts about the engine
     Info(Info),
+    /// Remove what nothing uses
+    Prune(SystemPrune),
+}
+
+/// `system df`
+#[derive(Debug, Args)]
+pub struct DiskFree {
+    /// `table`, `json`, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Show every image, container and volume
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// `system prune`
+#[derive(Debug, Args)]
+pub struct SystemPrune {
+    /// Remove every unused image, not only those without a name
+    #[arg(short, long)]
+    pub all: bool,
+    /// Only what matches, as `name=value`; may be repeated
+    #[arg(long = "filter", value_name = "FILTER")]
+    pub filters: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+    /// Remove anonymous volumes, too
+    #[arg(long)]
+    pub volumes: bool,
+}
+
+/// `container prune`
+#[derive(Debug, Args)]
+pub struct PruneContainers {
+    /// Only what matches, as `name=value`; may be repeated
+    #[arg(long = "filter", value_name = "FILTER")]
+    pub filters: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
 }
 
 /// `system check`

@@ -7,11 +7,10 @@ use orlop_types::{ContainerId, ParseError};
 use serde_json::{Value, json};
 
 use super::container::moment;
-use super::{Session, filters};
-use crate::args::{Check, Events, Info, SystemGroup};
+use super::{Session, disk_usage, facts, filters, system_prune};
+use crate::args::{Check, Events, SystemGroup};
 use crate::failure::{Failure, Outcome};
 use crate::format;
-use crate::io::Streams;
 
 /// Carries a command out.
 pub fn dispatch(session: &mut Session<'_, '_>, command: SystemGroup) -> Outcome {
@@ -22,7 +21,14 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: SystemGroup) -> Outcome 
         SystemGroup::Events(args) => {
             events(session, &args).map_err(|failure| failure.during("events"))
         }
-        SystemGroup::Info(args) => info(session, &args).map_err(|failure| failure.during("info")),
+        SystemGroup::Info(args) => {
+            facts::info(session, &args).map_err(|failure| failure.during("info"))
+        }
+        SystemGroup::Df(args) => {
+            disk_usage::run(session, &args).map_err(|failure| failure.during("system df"))
+        }
+        SystemGroup::Prune(args) => system_prune::everything(session, &args)
+            .map_err(|failure| failure.during("system prune")),
     }
 }
 
@@ -138,72 +144,6 @@ fn event_document(event: &EventRecord) -> Value {
         "time": event_time(event).as_second(),
         "timeNano": event.time_ns,
     })
-}
-
-fn info(session: &mut Session<'_, '_>, args: &Info) -> Outcome {
-    let document = session.engine.info()?;
-    let chosen = session.format(args.format.as_deref());
-    let text = match chosen.as_deref().map(str::trim) {
-        None | Some("") => outline(&document, 0),
-        format => format::documents(format, std::slice::from_ref(&document))?,
-    };
-    session.streams.out.write_all(text.as_bytes())?;
-    Ok(0)
-}
-
-/// `Name: value` lines, objects indented below their names; what is empty is left out.
-fn outline(document: &Value, depth: usize) -> String {
-    let mut text = String::new();
-    let indent = " ".repeat(depth);
-    for (name, value) in document.as_object().into_iter().flatten() {
-        match value {
-            Value::Null => {}
-            Value::String(line) if line.is_empty() => {}
-            Value::String(line) => text.push_str(&format!("{indent}{name}: {line}\n")),
-            Value::Array(items) if items.is_empty() => {}
-            Value::Array(items) => {
-                let items: Vec<String> = items
-                    .iter()
-                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
-                    .collect();
-                text.push_str(&format!("{indent}{name}: {}\n", items.join(" ")));
-            }
-            Value::Object(_) => {
-                let below = outline(value, depth + 1);
-                if !below.is_empty() {
-                    text.push_str(&format!("{indent}{name}:\n{below}"));
-                }
-            }
-            other => text.push_str(&format!("{indent}{name}: {other}\n")),
-        }
-    }
-    text
-}
-
-/// `version`
-pub fn version(streams: &mut Streams<'_>, args: &Info, default_format: Option<&str>) -> Outcome {
-    let document = json!({
-        "Version": env!("CARGO_PKG_VERSION"),
-        "Os": std::env::consts::OS,
-        "Arch": go_architecture(std::env::consts::ARCH),
-    });
-    let text = match args.format.as_deref().or(default_format).map(str::trim) {
-        None | Some("") => outline(&json!({"orlop": document}), 0),
-        format => format::documents(format, std::slice::from_ref(&document))
-            .map_err(|failure: Failure| failure.during("version"))?,
-    };
-    streams.out.write_all(text.as_bytes())?;
-    Ok(0)
-}
-
-/// Docker speaks of architectures in Go's words.
-fn go_architecture(name: &str) -> &str {
-    match name {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -57,15 +57,3 @@ fn a_check_tells_what_it_found_and_what_it_looked_at() {
     );
     assert_eq!(report_text(&CheckReport::default()), "Checked nothing: no problems\n");
 }
-
-#[test]
-fn facts_are_an_outline() {
-    let document = json!({
-        "Driver": "overlay", "Containers": 3, "Empty": "", "None": null, "List": ["a", 1], "No": [],
-        "Sub": {"X": true, "Deep": {"Y": 1}}, "Hollow": {}
-    });
-    assert_eq!(
-        outline(&document, 0),
-        "Driver: overlay\nContainers: 3\nList: a 1\nSub:\n X: true\n Deep:\n  Y: 1\n"
-    );
-}
