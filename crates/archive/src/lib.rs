@@ -18,6 +18,7 @@ pub mod extract;
 mod extract_entry;
 pub mod name;
 pub mod read;
+pub mod plain;
 mod replaced;
 pub mod resource;
 pub mod skeleton;

@@ -5,7 +5,8 @@
 //! header that is used must be well-formed: two readers that disagree about a size disagree about
 //! where the next header begins, and that is how files are smuggled past checks.
 
-use std::io::{self, BufRead};
+use std::fs::File;
+use std::io::{self, BufRead, Read, Seek as _};
 
 use orlop_sys::confined::FileTime;
 use tar_core::parse::{Limits, ParseError, ParseEvent, ParsedEntry, Parser};
@@ -139,6 +140,23 @@ impl<R: BufRead> TarReader<R> {
             }
             recorder.raw(bytes)?;
             let step = bytes.len();
+            self.input.consume(step);
+        }
+    }
+
+    /// Reads what comes behind the last entry, so that the writer of a pipe can end well and a damaged
+    /// end of a compressed stream shows.
+    pub fn drain(mut self) -> Result<()> {
+        loop {
+            let step = self.input.fill_buf().map_err(|source| Error::Entry {
+                entry: shown(&self.name),
+                action: "read the archive behind its end",
+                source,
+            })?;
+            let step = step.len();
+            if step == 0 {
+                return Ok(());
+            }
             self.input.consume(step);
         }
     }
@@ -279,6 +297,46 @@ impl<R: BufRead> TarReader<R> {
             ParseError::Io(source) => self.read_error(source),
             source => Error::Damaged { after: shown(&self.name), source },
         }
+    }
+}
+
+impl TarReader<io::BufReader<File>> {
+    /// Where in the file the content of the current entry begins.
+    pub fn content_offset(&mut self) -> Result<u64> {
+        let position = self.input.stream_position().map_err(|source| self.read_error(source))?;
+        Ok(position - (self.pending.len() - self.pending_at) as u64)
+    }
+
+    /// Passes over the content without reading it; next is the next entry. Whether the file is long
+    /// enough is for the caller to check.
+    pub fn pass_content(&mut self) -> Result<()> {
+        let mut left = self.content_left + self.padding;
+        let pending = (self.pending.len() - self.pending_at) as u64;
+        self.pending_at += usize::try_from(pending.min(left)).unwrap_or(0);
+        left -= pending.min(left);
+        (self.content_left, self.padding) = (0, 0);
+        let step = i64::try_from(left).map_err(|_| self.read_error(io::ErrorKind::FileTooLarge.into()))?;
+        self.input.seek_relative(step).map_err(|source| self.read_error(source))
+    }
+}
+
+/// The content of a tar's current entry.
+pub struct ContentReader<'a, R>(&'a mut TarReader<R>);
+
+impl<'a, R: BufRead> ContentReader<'a, R> {
+    /// Reads what is left of the current entry.
+    pub fn new(tar: &'a mut TarReader<R>) -> Self {
+        Self(tar)
+    }
+}
+
+impl<R: BufRead> Read for ContentReader<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let piece = self.0.content().map_err(io::Error::other)?;
+        let step = piece.len().min(buffer.len());
+        buffer[..step].copy_from_slice(&piece[..step]);
+        self.0.advance(step);
+        Ok(step)
     }
 }
 

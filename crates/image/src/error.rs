@@ -24,6 +24,46 @@ pub enum Error {
     /// Containers of this operating system cannot run here.
     #[error("operating system is not supported: `{0}`; only linux is")]
     OperatingSystem(String),
+    /// An image is not for the platform it should be saved for.
+    #[error("no suitable export target found for platform {platform}")]
+    NoExport {
+        /// The platform.
+        platform: String,
+    },
+    /// An archive that is loaded has no image for a platform.
+    #[error("no matching manifest for {platform} in the archive")]
+    NoPlatform {
+        /// The platform.
+        platform: String,
+    },
+    /// An archive that is loaded is of no known form.
+    #[error("invalid archive: does not contain a manifest.json")]
+    NoManifest,
+    /// An image of an archive has more or fewer layers than its configuration says.
+    #[error("invalid manifest, layers length mismatch: expected {expected}, got {found}")]
+    LayerCount {
+        /// Layers of the manifest.
+        expected: usize,
+        /// Layers of the configuration.
+        found: usize,
+    },
+    /// A part of an archive that is loaded is not what it must be.
+    #[error("cannot load `{entry}` of the archive: {problem}")]
+    LoadEntry {
+        /// The part.
+        entry: String,
+        /// What is wrong.
+        problem: LoadProblem,
+    },
+    /// An archive or what is unpacked from it cannot be read or kept.
+    #[error("cannot {action}")]
+    LoadFile {
+        /// What was attempted.
+        action: &'static str,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
     /// The image cannot be removed for now.
     #[error("conflict: {0}")]
     Conflict(Conflict),
@@ -54,6 +94,57 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] orlop_meta::Error),
+}
+
+/// What is wrong with a part of an archive.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadProblem {
+    /// There is no such part.
+    #[error("there is no such entry")]
+    Missing,
+    /// The name leads outside.
+    #[error("{0}")]
+    Name(orlop_archive::Refusal),
+    /// There are two parts of the name.
+    #[error("the archive has two entries of this name")]
+    Twice,
+    /// Links lead to each other.
+    #[error("too many links lead to each other")]
+    LinkLoop,
+    /// It is no link or regular file.
+    #[error("it is no regular file")]
+    Kind,
+    /// Too long for a description.
+    #[error("it is longer than {0} bytes")]
+    TooLong(u64),
+    /// Too many parts, or too many descriptions.
+    #[error("more than {0} of its kind")]
+    TooMany(usize),
+    /// No JSON of the right form.
+    #[error("{0}")]
+    Json(serde_json::Error),
+    /// Not text.
+    #[error("it is not valid UTF-8")]
+    Text,
+    /// The content is not what the digest says.
+    #[error("its digest is {found}, not {expected}")]
+    Digest {
+        /// What it should be.
+        expected: orlop_types::Digest,
+        /// What it is.
+        found: orlop_types::Digest,
+    },
+    /// The length is another.
+    #[error("it is {found} bytes long, not {expected}")]
+    Length {
+        /// What it should be.
+        expected: u64,
+        /// What it is.
+        found: u64,
+    },
+    /// The archive ends before.
+    #[error("the archive ends before its end")]
+    Truncated,
 }
 
 /// What keeps an image; short ids as Docker prints them.
@@ -108,9 +199,15 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Invalid(_) | Self::AmbiguousTag | Self::DigestTag | Self::OperatingSystem(_) => {
-                ErrorKind::InvalidInput
-            }
+            Self::Invalid(_)
+            | Self::AmbiguousTag
+            | Self::DigestTag
+            | Self::OperatingSystem(_)
+            | Self::NoManifest
+            | Self::LayerCount { .. }
+            | Self::LoadEntry { .. } => ErrorKind::InvalidInput,
+            Self::NoExport { .. } | Self::NoPlatform { .. } => ErrorKind::NotFound,
+            Self::LoadFile { source, .. } => ErrorKind::of_io(source),
             Self::Conflict(Conflict::ManyReferences { .. }) | Self::PruneRunning => {
                 ErrorKind::Conflict
             }

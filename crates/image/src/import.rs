@@ -80,6 +80,13 @@ impl Platform {
     }
 }
 
+impl std::fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)?;
+        if self.variant.is_empty() { Ok(()) } else { write!(formatter, "/{}", self.variant) }
+    }
+}
+
 /// Go's word for an architecture that is named as the kernel or Rust name it.
 fn go_architecture(name: &str) -> &str {
     match name {

@@ -13,7 +13,11 @@ mod import;
 mod layers;
 mod list;
 mod prune;
+mod load;
+mod load_plan;
+mod load_source;
 mod remove;
+mod save;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -23,12 +27,15 @@ mod crash_tests;
 mod tests;
 
 pub use describe::HistoryItem;
-pub use error::{Conflict, Error};
+pub use error::{Conflict, Error, LoadProblem};
 pub use images::Images;
 pub use import::{ImportOptions, Platform};
 pub use list::ImageSummary;
+pub use load::{LoadOptions, Loaded};
+pub use load_source::LoadSource;
 pub use prune::Pruned;
 pub use remove::{Removal, RemoveOptions};
+pub use save::SavePlan;
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

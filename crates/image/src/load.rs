@@ -1,0 +1,295 @@
+//! Loading images from an archive: docker-archive or OCI layout, old or new, packed or not.
+//!
+//! Order: descriptions are read and checked; missing layers are unpacked into `staging/`, several at
+//! once, and their digests compared; only then they are published; images, names and events follow in
+//! one commit. Cut anywhere before that, nothing is visible and what is left has no owner.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use orlop_archive::digest::DigestReader;
+use orlop_layer::{Layer, Unpacked};
+use orlop_meta::{Durability, ImageRecord};
+use orlop_sys::fault;
+use orlop_types::{ChainId, Digest, ImageId};
+
+use crate::error::LoadProblem;
+use crate::images::{event, now, put_tag, stored};
+use crate::load_plan::{PlannedImage, PlannedLayer, plan};
+use crate::load_source::{Counted, Held, LoadSource, Parts, wrong};
+use crate::{Error, Images, Platform, Result};
+
+/// Layers that are unpacked at the same time; each has three threads of its own.
+const PARALLEL_LAYERS: usize = 4;
+
+/// Tells how many bytes were read since the last call.
+type Progress<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// How an archive is loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// `os[/architecture[/variant]]` (`--platform`).
+    pub platform: Option<String>,
+}
+
+/// A loaded image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its id: the one that the archive says.
+    pub id: ImageId,
+    /// Names it got, as people write them.
+    pub names: Vec<String>,
+    /// Names that another image had until now.
+    pub renamed: Vec<(String, ImageId)>,
+}
+
+impl Images<'_> {
+    /// Loads every image of an archive, or none.
+    pub fn load(
+        &self,
+        source: LoadSource,
+        options: &LoadOptions,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Loaded>> {
+        let platform = options.platform.as_deref().filter(|text| !text.is_empty());
+        let platform = platform.map(Platform::parse).transpose()?;
+        // Keeps others from removing layers before the images that need them have their rows.
+        let guard = self.store.stage()?;
+        let is_stream = !matches!(source, LoadSource::Directory(_));
+        let mut parts = self.parts(source, progress)?;
+        let images = plan(&parts, platform.as_ref())?;
+        tracing::debug!(op = "image load", images = images.len(), is_stream);
+        let mut made = Vec::new();
+        let loaded = self
+            .bring_layers(&mut parts, &images, progress, &mut made)
+            .and_then(|sizes| self.commit_images(&images, &sizes));
+        drop(parts);
+        drop(guard);
+        if loaded.is_err() {
+            for chain in made.iter().rev() {
+                // The error that is told is the first one; a sweep takes what stays.
+                if let Err(error) = self.remove_chain(std::slice::from_ref(chain)) {
+                    tracing::debug!(%chain, %error, "cannot take a layer back");
+                }
+            }
+        }
+        loaded
+    }
+
+    /// Brings in the layers that the store lacks. `made` gets those that must go if loading fails;
+    /// gives the size of every layer.
+    fn bring_layers(
+        &self,
+        parts: &mut Parts,
+        images: &[PlannedImage],
+        progress: Progress<'_>,
+        made: &mut Vec<ChainId>,
+    ) -> Result<HashMap<ChainId, u64>> {
+        let mut sizes = HashMap::new();
+        let mut missing: Vec<&PlannedLayer> = Vec::new();
+        let mut seen = HashSet::new();
+        for layer in images.iter().flat_map(|image| &image.layers) {
+            if !seen.insert(layer.chain_id.clone()) {
+                continue;
+            }
+            match self.layers.find(layer.parent.as_ref(), &layer.diff_id)? {
+                Some(found) => drop(sizes.insert(found.chain_id, found.size_bytes)),
+                None => missing.push(layer),
+            }
+        }
+        let mut note = |layers: Vec<Layer>| {
+            for layer in layers {
+                if !layer.existed {
+                    made.push(layer.chain_id.clone());
+                }
+                sizes.insert(layer.chain_id, layer.size_bytes);
+            }
+        };
+        if !self.layers.driver().independent_layers() {
+            for layer in missing {
+                let unpacked = self.unpack_part(parts, layer, progress)?;
+                note(self.layers.commit(vec![unpacked], layer.parent.as_ref(), &now())?);
+            }
+            return Ok(sizes);
+        }
+        let mut unpacked = self.unpack_held(parts, &missing)?;
+        missing.retain(|layer| !unpacked.contains_key(&layer.chain_id));
+        unpacked.extend(self.unpack_parallel(parts, &missing, progress)?);
+        fault::point("image.load.unpacked");
+        for image in images {
+            let first = image.layers.iter().position(|layer| unpacked.contains_key(&layer.chain_id));
+            let Some(new) = first.and_then(|first| image.layers.get(first..)) else { continue };
+            let layers = new.iter().filter_map(|layer| unpacked.remove(&layer.chain_id)).collect();
+            let parent = new.first().and_then(|layer| layer.parent.as_ref());
+            note(self.layers.commit(layers, parent, &now())?);
+        }
+        fault::point("image.load.layers");
+        Ok(sizes)
+    }
+
+    /// Gives layers that were met in a stream their places. One content may have several.
+    fn unpack_held(
+        &self,
+        parts: &mut Parts,
+        missing: &[&PlannedLayer],
+    ) -> Result<HashMap<ChainId, Unpacked>> {
+        let mut done = HashMap::new();
+        let mut last: HashMap<String, usize> = HashMap::new();
+        let mut names = Vec::new();
+        for (at, layer) in missing.iter().enumerate() {
+            let name = parts.follow(&layer.part)?;
+            last.insert(name.clone(), at);
+            names.push(name);
+        }
+        for (at, (layer, name)) in missing.iter().zip(names).enumerate() {
+            let unpacked = match parts.held.get(&name) {
+                None => continue,
+                Some(Held::Known(chain)) => self.layers.unpack_copy(chain, None, &layer.diff_id)?,
+                Some(Held::Unpacked(found, blob, length)) => {
+                    check_content(layer, found, blob.as_ref(), *length)?;
+                    if last.get(&name) == Some(&at) {
+                        match parts.held.remove(&name) {
+                            Some(Held::Unpacked(found, ..)) => *found,
+                            _ => continue,
+                        }
+                    } else {
+                        self.layers.unpack_again(found, None)?
+                    }
+                }
+                Some(Held::Failed(_)) => match parts.held.remove(&name) {
+                    Some(Held::Failed(error)) => return Err(error.into()),
+                    _ => continue,
+                },
+            };
+            done.insert(layer.chain_id.clone(), unpacked);
+        }
+        Ok(done)
+    }
+
+    /// Unpacks layers that can be read at any time, several at once.
+    fn unpack_parallel(
+        &self,
+        parts: &Parts,
+        missing: &[&PlannedLayer],
+        progress: Progress<'_>,
+    ) -> Result<HashMap<ChainId, Unpacked>> {
+        let next = AtomicUsize::new(0);
+        let done: Mutex<Vec<(ChainId, Result<Unpacked>)>> = Mutex::new(Vec::new());
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let work = || {
+            while let Some(layer) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let unpacked = self.unpack_part(parts, layer, progress);
+                if unpacked.is_err() {
+                    // Nobody needs the others any more.
+                    next.store(missing.len(), Ordering::Relaxed);
+                }
+                let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                done.push((layer.chain_id.clone(), unpacked));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(PARALLEL_LAYERS).min(missing.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        done.into_iter().map(|(chain_id, unpacked)| Ok((chain_id, unpacked?))).collect()
+    }
+
+    fn unpack_part(
+        &self,
+        parts: &Parts,
+        layer: &PlannedLayer,
+        progress: Progress<'_>,
+    ) -> Result<Unpacked> {
+        let (reader, length) = parts.open(&layer.part)?;
+        if let Some(expected) = layer.length
+            && expected != length
+        {
+            return Err(wrong(&layer.part, LoadProblem::Length { expected, found: length }));
+        }
+        let mut reader = Counted { inner: reader, progress };
+        let parent = layer.parent.as_ref();
+        let Some(blob) = &layer.blob else {
+            return Ok(self.layers.unpack(reader, parent, Some(&layer.diff_id))?);
+        };
+        let mut reader = DigestReader::new(&mut reader);
+        let unpacked = self.layers.unpack(&mut reader, parent, Some(&layer.diff_id));
+        // What a decoder leaves unread belongs to the digest as well.
+        let rest = std::io::copy(&mut reader, &mut std::io::sink());
+        let unpacked = unpacked?;
+        rest.map_err(|source| Error::LoadFile { action: "read the archive", source })?;
+        let (found, _) = reader.finish();
+        if found != *blob {
+            let problem = LoadProblem::Digest { expected: blob.clone(), found };
+            return Err(wrong(&layer.part, problem));
+        }
+        Ok(unpacked)
+    }
+
+    /// Makes the images visible, all in one commit.
+    fn commit_images(
+        &self,
+        images: &[PlannedImage],
+        sizes: &HashMap<ChainId, u64>,
+    ) -> Result<Vec<Loaded>> {
+        let created = now();
+        let loaded = self.store.write(Durability::Durable, |query| {
+            let mut loaded = Vec::new();
+            for image in images {
+                let size = image.layers.iter().filter_map(|layer| sizes.get(&layer.chain_id)).sum();
+                let record = ImageRecord {
+                    id: image.id.clone(),
+                    top_layer: image.layers.last().map(|layer| layer.chain_id.clone()),
+                    config: image.config.clone(),
+                    size_bytes: size,
+                    created_at: created.clone(),
+                };
+                query.image_insert(&record)?;
+                let mut result =
+                    Loaded { id: image.id.clone(), names: Vec::new(), renamed: Vec::new() };
+                for tag in &image.tags {
+                    let before = query.tag(&stored(tag))?.map(|before| before.image);
+                    if let Some(before) = before.filter(|before| *before != image.id) {
+                        result.renamed.push((tag.familiar(), before));
+                    }
+                    put_tag(query, &record, tag)?;
+                    result.names.push(tag.familiar());
+                }
+                query.event_insert(&event("load", &record, image.id.as_str()))?;
+                loaded.push(result);
+            }
+            Ok::<_, Error>(loaded)
+        })?;
+        fault::point("image.load.committed");
+        tracing::info!(op = "image load", images = images.len());
+        Ok(loaded)
+    }
+}
+
+fn check_content(
+    layer: &PlannedLayer,
+    found: &Unpacked,
+    blob: Option<&Digest>,
+    length: u64,
+) -> Result<()> {
+    if *found.diff_id() != layer.diff_id {
+        let (expected, found) = (layer.diff_id.clone(), found.diff_id().clone());
+        return Err(orlop_layer::Error::WrongDiffId { expected, found }.into());
+    }
+    if let Some(expected) = layer.length
+        && expected != length
+    {
+        return Err(wrong(&layer.part, LoadProblem::Length { expected, found: length }));
+    }
+    if let Some(expected) = &layer.blob {
+        let found = blob.unwrap_or(found.diff_id().digest());
+        if found != expected {
+            let (expected, found) = (expected.clone(), found.clone());
+            return Err(wrong(&layer.part, LoadProblem::Digest { expected, found }));
+        }
+    }
+    Ok(())
+}
