@@ -146,13 +146,16 @@ impl Fixture {
     #[must_use]
     pub fn stage(&self) -> Stage {
         self.busybox();
+        // Under Docker's name, as somebody calls it who has made a link.
+        let link = self.folder.join("as/docker");
+        std::fs::create_dir_all(self.folder.join("as"))
+            .and_then(|()| std::os::unix::fs::symlink(&self.binary, &link))
+            .unwrap_or_else(|error| panic!("link {}: {error}", link.display()));
         let command = self.command(&[]);
-        let words: Vec<String> = std::iter::once(command.get_program())
-            .chain(command.get_args())
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
-        let rules =
-            Rules::default().place(&self.root(), "<root>").place(&self.run_root(), "<run>");
+        let options = command.get_args().map(|word| word.to_string_lossy().into_owned());
+        let words: Vec<String> =
+            std::iter::once(link.display().to_string()).chain(options).collect();
+        let rules = Rules::default().place(&self.root(), "<root>").place(&self.run_root(), "<run>");
         Stage::new(&self.folder.join("stage"), &words, &self.busybox_tar(), rules)
     }
 

@@ -9,6 +9,7 @@
 //!   ! what went wrong            standard error
 //!   = 125                        exit code, when it is not 0
 //!   \                            standard output ends without a line break
+//!   .                            an empty line of standard output
 //! ```
 //! In a case file only those lines carry an answer that differ from Docker on purpose. It begins
 //! with `  ~ ROW`: the first cell of the row of `docs/compat.md` that gives the reason.
@@ -70,7 +71,11 @@ pub struct Answer {
 impl fmt::Display for Answer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.stdout.lines() {
-            writeln!(out, "{}", format!("    {line}").trim_end())?;
+            if line.is_empty() {
+                writeln!(out, "  .")?;
+            } else {
+                writeln!(out, "    {line}")?;
+            }
         }
         if !self.stdout.is_empty() && !self.stdout.ends_with('\n') {
             writeln!(out, "  \\")?;
@@ -178,7 +183,7 @@ impl Own {
                 text.clone_into(&mut row);
             } else if *line == "  \\" {
                 answer.stdout.pop();
-            } else if line.trim().is_empty() {
+            } else if *line == "  ." {
                 answer.stdout.push('\n');
             } else {
                 return Err(format!("no answer looks like this: {line}"));
@@ -193,7 +198,7 @@ impl Own {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "# about\n\n=== one\n% echo > f\n$ docker run \\\n  busybox\n    out\n\n=== two\n$ docker x\n  ~ Row\n    a\n    b\n  \\\n  ! why\n  = 125\n";
+    const TEXT: &str = "# about\n\n=== one\n% echo > f\n$ docker run \\\n  busybox\n    out\n\n=== two\n$ docker x\n  ~ Row\n    a\n  .\n    b\n  \\\n  ! why\n  = 125\n";
 
     #[test]
     fn reads_what_it_writes() {
@@ -203,8 +208,8 @@ mod tests {
         assert_eq!(topic.scenarios[0].lines[1].script, "docker run busybox");
         let line = &topic.scenarios[1].lines[0];
         let own = line.own.clone().unwrap();
-        assert_eq!((own.row.as_str(), line.number, own.lines), ("Row", 10, 10..16));
-        assert_eq!(own.answer.to_string(), "    a\n    b\n  \\\n  ! why\n  = 125\n");
+        assert_eq!((own.row.as_str(), line.number, own.lines), ("Row", 10, 10..17));
+        assert_eq!(own.answer.to_string(), "    a\n  .\n    b\n  \\\n  ! why\n  = 125\n");
         assert_eq!(topic.answer("one", 1, "docker run busybox").unwrap().stdout, "out\n");
         assert!(topic.answer("one", 1, "docker run other").is_err());
         assert!(topic.answer("three", 0, "docker x").is_err());

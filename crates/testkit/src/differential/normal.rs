@@ -97,6 +97,12 @@ fn ids() -> &'static Replacements {
             (r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "<mac>"),
             // Docker's own ranges: which subnet is free depends on what ran before.
             (r"\b172\.(1[6-9]|2[0-9]|3[01])\.[0-9]{1,3}\.[0-9]{1,3}\b", "<ip>"),
+            // The machine's.
+            (
+                "range of CPUs is from 0.01 to [0-9.]+, as there are only [0-9]+ CPUs",
+                "range of CPUs is from 0.01 to <n>, as there are only <n> CPUs",
+            ),
+            (r"(CPUs are not available - requested \d+, available:) [0-9,-]+", "$1 <cpus>"),
             // A port that the engine chose.
             (r":(3[2-9]|[45][0-9]|6[0-5])[0-9]{3}\b", ":<port>"),
         ])
@@ -126,20 +132,83 @@ fn times() -> &'static Replacements {
 fn refusal(text: &str) -> String {
     let mut lines = Vec::new();
     for line in text.lines() {
-        let about_help = (line.starts_with("Run '") || line.starts_with("See '"))
-            && line.contains(" --help'")
-            || line.starts_with("Usage:  ")
-            || line.starts_with("For more help on how to use Docker");
-        if about_help || line.trim().is_empty() {
+        if line.trim().is_empty() || after_a_refusal(line) {
             continue;
         }
-        let mut line = line;
-        for prefix in ["docker: ", "orlop: ", "Error response from daemon: "] {
-            line = line.strip_prefix(prefix).unwrap_or(line);
-        }
-        lines.push(line);
+        let named = line.strip_prefix("docker: ").or_else(|| line.strip_prefix("orlop: "));
+        let line = named.map_or(line, without_verb);
+        lines.push(line.strip_prefix("Error response from daemon: ").unwrap_or(line));
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// A message of ours without the verb before it, which stands where Docker names its daemon.
+fn without_verb(line: &str) -> &str {
+    const GROUPS: &[&str] = &["container", "image", "network", "system", "volume"];
+    let Some((words, message)) = line.split_once(": ") else { return line };
+    let verb = match words.split_once(' ') {
+        Some((group, verb)) if GROUPS.contains(&group) => verb,
+        _ => words,
+    };
+    if VERBS.contains(&verb) { message } else { line }
+}
+
+/// Every verb that may stand before a message of ours.
+const VERBS: &[&str] = &[
+    "attach",
+    "commit",
+    "connect",
+    "cp",
+    "create",
+    "df",
+    "diff",
+    "disconnect",
+    "events",
+    "exec",
+    "explain",
+    "export",
+    "history",
+    "images",
+    "import",
+    "info",
+    "inspect",
+    "kill",
+    "load",
+    "logs",
+    "ls",
+    "pause",
+    "port",
+    "prune",
+    "ps",
+    "rename",
+    "restart",
+    "rm",
+    "rmi",
+    "run",
+    "save",
+    "start",
+    "stats",
+    "stop",
+    "tag",
+    "top",
+    "unpause",
+    "update",
+    "version",
+    "wait",
+];
+
+/// Whether Docker, or we, say in this line where help is, how the command is used, or again that it
+/// failed.
+fn after_a_refusal(line: &str) -> bool {
+    line.contains(" --help' for more information")
+        || line.starts_with("See 'docker")
+        || line.starts_with("Usage:  docker ")
+        || line.starts_with("\tdocker ")
+        || line.starts_with("For more help on how to use Docker")
+        || line.starts_with("Error: failed to ")
+        || line == "exit status 1"
+        || line.starts_with("hint: ")
+        || line.starts_with("usage: ")
 }
 
 #[cfg(test)]
@@ -183,6 +252,10 @@ mod tests {
         assert_eq!(refusal(docker), "no such thing\n");
         let count = "docker: 'docker rm' requires at least 1 argument\n\nUsage:  docker rm [OPTIONS] CONTAINER [CONTAINER...]\n\nSee 'docker rm --help' for more information\n";
         assert_eq!(refusal(count), "'docker rm' requires at least 1 argument\n");
+        let again = "Error response from daemon: no such thing\nError: failed to start containers: x\nexit status 1\n";
+        assert_eq!(refusal(again), "no such thing\n");
+        assert_eq!(refusal("docker: volume rm: get x: none\n"), "get x: none\n");
+        assert_eq!(refusal("docker: create x: too short\n"), "create x: too short\n");
         assert_eq!(refusal("orlop: no such thing\n"), "no such thing\n");
     }
 }
