@@ -60,12 +60,16 @@ impl CheckReport {
         self.checked.push((what, count as u64));
     }
 
-    fn lost(&mut self, what: String) {
-        self.findings.push(Finding { severity: Severity::Error, what, repaired: false });
+    pub(crate) fn found(&mut self, severity: Severity, what: String, repaired: bool) {
+        self.findings.push(Finding { severity, what, repaired });
     }
 
-    fn left_over(&mut self, what: String, repaired: bool) {
-        self.findings.push(Finding { severity: Severity::Warning, what, repaired });
+    pub(crate) fn lost(&mut self, what: String) {
+        self.found(Severity::Error, what, false);
+    }
+
+    pub(crate) fn left_over(&mut self, what: String, repaired: bool) {
+        self.found(Severity::Warning, what, repaired);
     }
 }
 
@@ -82,34 +86,65 @@ impl Engine {
     /// Checks the whole store.
     pub fn system_check(&self, repair: Repair) -> Result<CheckReport> {
         let mut report = CheckReport::default();
-        for line in self.store.database().integrity()? {
-            report.lost(format!("the database is damaged: {line}"));
-        }
-        self.containers().settle_all()?;
+        // Each look stands alone: where the database cannot be read, the next one may find more.
+        self.look(&mut report, "the database", |report| self.check_database(repair, report));
+        self.look(&mut report, "containers", |report| self.check_ended(repair, report));
+        self.look(&mut report, "run state", |report| {
+            self.check_run_directories(repair, report)?;
+            self.check_control_groups(repair, report)?;
+            self.check_volume_users(repair, report)
+        });
+        self.look(&mut report, "leftovers", |report| self.check_leftovers(repair, report));
+        self.look(&mut report, "layers", |report| self.check_layers(report));
+        self.look(&mut report, "images", |report| self.check_images(report));
+        self.look(&mut report, "blobs", |report| self.check_content(report));
+        self.look(&mut report, "containers", |report| self.check_containers(repair, report));
+        self.look(&mut report, "volumes", |report| {
+            self.check_volumes(repair, report)?;
+            self.check_mounted_volumes(repair, report)
+        });
         if repair == Repair::Yes {
-            for id in self.containers().undo_cut_starts()? {
-                report
-                    .left_over(format!("the start of container {} was cut off", id.short()), true);
-            }
-            for id in self.containers().remove_ended()? {
-                report.left_over(
-                    format!("container {} had ended and was not removed", id.short()),
-                    true,
-                );
-            }
-            self.images().remove_unreferenced_layers()?;
-        }
-        self.check_run_directories(repair, &mut report)?;
-        self.check_leftovers(repair, &mut report)?;
-        self.check_layers(&mut report)?;
-        self.check_images(&mut report)?;
-        self.check_containers(&mut report)?;
-        self.check_volumes(repair, &mut report)?;
-        if repair == Repair::Yes {
-            self.containers().release_idle()?;
-            self.reap()?;
+            self.look(&mut report, "what is idle", |_| {
+                self.containers().release_idle()?;
+                self.reap()
+            });
         }
         Ok(report)
+    }
+
+    /// Takes one look; that it fails is a finding.
+    fn look(
+        &self,
+        report: &mut CheckReport,
+        what: &str,
+        check: impl FnOnce(&mut CheckReport) -> Result<()>,
+    ) {
+        if let Err(error) = check(report) {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                text.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            report.lost(format!("cannot check {what}: {text}"));
+        }
+    }
+
+    /// Containers whose state is behind what has become of them.
+    fn check_ended(&self, repair: Repair, report: &mut CheckReport) -> Result<()> {
+        self.containers().settle_all()?;
+        if repair == Repair::No {
+            return Ok(());
+        }
+        for id in self.containers().undo_cut_starts()? {
+            report.left_over(format!("the start of container {} was cut off", id.short()), true);
+        }
+        for id in self.containers().remove_ended()? {
+            report
+                .left_over(format!("container {} had ended and was not removed", id.short()), true);
+        }
+        self.images().remove_unreferenced_layers()?;
+        Ok(())
     }
 
     /// Run directories without a container, and without a monitor that is about to remove them.
@@ -244,15 +279,51 @@ impl Engine {
         Ok(())
     }
 
-    fn check_containers(&self, report: &mut CheckReport) -> Result<()> {
+    /// Blobs whose content is not what their name says.
+    fn check_content(&self, report: &mut CheckReport) -> Result<()> {
+        let directory = self.store.paths.root.join("content/sha256");
+        let blobs = names(&directory)?;
+        if !blobs.is_empty() {
+            report.counted("blobs", blobs.len());
+        }
+        for name in blobs {
+            let path = directory.join(&name);
+            let failed = |source| Error::System {
+                operation: "read",
+                subject: path.display().to_string(),
+                source,
+            };
+            let file = match std::fs::File::open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                other => other.map_err(failed)?,
+            };
+            let mut reader = orlop_archive::digest::DigestReader::new(file);
+            std::io::copy(&mut reader, &mut std::io::sink()).map_err(failed)?;
+            let (digest, _) = reader.finish();
+            if digest.hex() != name {
+                report
+                    .lost(format!("blob `{}` is damaged: its content is {digest}", path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_containers(&self, repair: Repair, report: &mut CheckReport) -> Result<()> {
         let containers = self.store.read(|query| query.containers())?;
         report.counted("containers", containers.len());
         for container in &containers {
             let key = orlop_layer::LayerKey::of_container(&container.id);
-            for (what, path) in [
+            let parts = [
                 ("directory", self.store.paths.container(&container.id)),
                 ("writable layer", self.layers.driver().directory(&key)),
-            ] {
+            ];
+            if parts.iter().all(|(_, path)| !path.exists()) {
+                if self.store.read(|query| query.container(&container.id))?.is_some() {
+                    self.check_revived(container, repair, report)?;
+                }
+                continue;
+            }
+            for (what, path) in parts {
                 // It may have been removed since its row was read: rows go before directories.
                 let still = || self.store.read(|query| query.container(&container.id));
                 if !path.is_dir() && still()?.is_some() {
@@ -325,7 +396,7 @@ fn is_abandoned(run_dir: &Path) -> bool {
 }
 
 /// Names of a directory's entries; one that does not exist has none.
-fn names(directory: &Path) -> Result<Vec<String>> {
+pub(crate) fn names(directory: &Path) -> Result<Vec<String>> {
     let failed = |source| Error::System {
         operation: "list",
         subject: directory.display().to_string(),
@@ -340,7 +411,7 @@ fn names(directory: &Path) -> Result<Vec<String>> {
         .collect()
 }
 
-fn remove_directory(path: &Path) -> Result<()> {
+pub(crate) fn remove_directory(path: &Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::System {
             operation: "remove",

@@ -4,7 +4,10 @@
 //! could not find as well, so any number of them may work on one store at once.
 
 mod check;
+mod check_kernel;
+mod check_rows;
 mod containers;
+mod copy;
 mod disk_usage;
 mod error;
 mod events;
@@ -34,9 +37,14 @@ pub use inspect::InspectKind;
 pub use prune::ContainersPruned;
 pub use run::{RunOptions, RunOutcome};
 
+pub use orlop_container::copy::rules::Direction as CopyDirection;
+pub use orlop_container::explain;
 pub use orlop_container::{
-    BootStart, ContainerQuery, ContainerSummary, CreateRequest, Created, ExecRequest, LogOptions,
-    RemoveOptions, StartOptions, Started, StopOptions, WaitCondition,
+    ContainerFiles, Copied, CopyOptions, Error as ContainerError, ExtractOptions, PathStat,
+};
+pub use orlop_container::{
+    BootStart, ContainerQuery, ContainerSummary, CreateRequest, Created, ExecId, ExecRequest, ExecStart, LogOptions,
+    RemoveOptions, ContainerStats, ProcessList, StartOptions, Started, StatsSample, StopOptions, WaitCondition,
 };
 pub use orlop_image::{
     HistoryItem, ImageSummary, ImportOptions, Platform, Removal,

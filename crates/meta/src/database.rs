@@ -129,12 +129,16 @@ impl Database {
         }
     }
 
-    /// References to rows that are not there, as `TABLE refers to PARENT`; none if all is well.
-    pub fn dangling(&self) -> Result<Vec<String>> {
-        self.pragma_lines(
-            "SELECT \"table\" || ' refers to ' || parent || ' (row ' || coalesce(rowid, '?') || ')'
-             FROM pragma_foreign_key_check",
-        )
+    /// References to rows that are not there; none if all is well.
+    pub fn dangling(&self) -> Result<Vec<Dangling>> {
+        self.read(|query| {
+            query.rows(
+                "check references",
+                "SELECT \"table\", parent, rowid FROM pragma_foreign_key_check",
+                [],
+                |row| Ok(Dangling { table: row.get(0)?, parent: row.get(1)?, row: row.get(2)? }),
+            )
+        })
     }
 
     /// Makes every index anew from its table.
@@ -156,6 +160,17 @@ impl Database {
         // A panic cannot leave a transaction open: dropping one rolls it back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A row that refers to one which is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dangling {
+    /// The row's table.
+    pub table: String,
+    /// The table that it refers to.
+    pub parent: String,
+    /// The row.
+    row: Option<i64>,
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
@@ -183,6 +198,14 @@ fn classify(operation: &'static str, path: &Path, source: rusqlite::Error) -> Er
 }
 
 impl Query<'_> {
+    /// Removes a row that refers to nothing.
+    pub fn dangling_delete(&self, dangling: &Dangling) -> Result<()> {
+        // The name comes from SQLite's own list of tables.
+        let table = dangling.table.replace('"', "\"\"");
+        let sql = format!("DELETE FROM \"{table}\" WHERE rowid = ?1");
+        self.change("remove a dangling reference", &sql, [dangling.row]).map(drop)
+    }
+
     pub(crate) fn failed(&self, operation: &'static str) -> impl Fn(rusqlite::Error) -> Error + '_ {
         move |source| classify(operation, self.path, source)
     }

@@ -26,7 +26,7 @@ mod trash;
 mod volumes;
 
 pub use containers::{ContainerRecord, ContainerState, ContainerStatus};
-pub use database::{Database, Durability, Query};
+pub use database::{Dangling, Database, Durability, Query};
 pub use error::{Error, Refusal};
 pub use events::{EventFilter, EventRecord, NewEvent};
 pub use images::{ImageRecord, TagRecord};

@@ -308,6 +308,29 @@ impl SharedMount {
         Ok(None)
     }
 
+    /// How many users are noted that live no more; nothing is locked or changed.
+    pub fn stale(directory: &Path) -> io::Result<usize> {
+        let mut stale = 0;
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            if !path.ends_with(LOCK_NAME) && read_use(&path)?.is_none() && path.exists() {
+                stale += 1;
+            }
+        }
+        Ok(stale)
+    }
+
+    /// Forgets users that live no more.
+    pub fn forget_stale(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if !path.ends_with(LOCK_NAME) && read_use(&path)?.is_none() {
+                remove_use(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes that the calling process has it mounted at a path of its own namespace.
     pub fn register(&self, user: &str, mount: &Path) -> io::Result<SharedUse> {
         use std::os::unix::ffi::OsStrExt as _;
