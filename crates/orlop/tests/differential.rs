@@ -3,8 +3,7 @@
 //! `orlop_testkit::differential` describes the files; `cargo xtask differential --record` makes the
 //! goldens with a real Docker.
 
-use orlop_testkit::differential::{Scenario, Topic, compat_rows, folder, report, topics, verdict};
-use orlop_testkit::fixture;
+use orlop_testkit::differential::{Topic, compare, compat_rows, report, topics};
 
 /// Makes one test of each topic, so that they run beside each other, and a list of them all.
 macro_rules! topics {
@@ -73,42 +72,13 @@ fn every_difference_names_a_row_and_every_line_has_a_golden() {
 
 #[track_caller]
 fn read(topic: &str, ending: &str) -> Topic {
-    let path = folder().join(format!("{topic}.{ending}"));
-    let text = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
-    Topic::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
+    orlop_testkit::differential::read(topic, ending).unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// Plays all scenarios of a topic, each on a store of its own; fails with all that differs.
+/// Plays all scenarios of a topic; fails with all that differs.
 #[track_caller]
 fn play(topic: &str) {
-    let (cases, golden) = (read(topic, "case"), read(topic, "golden"));
-    let rows = compat_rows();
-    let wrong: Vec<String> = cases
-        .scenarios
-        .iter()
-        .flat_map(|scenario| play_scenario(topic, scenario, &golden, &rows))
-        .collect();
+    let compared = compare(topic, env!("CARGO_BIN_EXE_orlop")).expect("its files can be read");
+    let wrong = compared.wrong;
     assert!(wrong.is_empty(), "{} lines differ:\n\n{}", wrong.len(), wrong.join("\n"));
-}
-
-fn play_scenario(topic: &str, scenario: &Scenario, golden: &Topic, rows: &[String]) -> Vec<String> {
-    let fixture = fixture!();
-    let stage = fixture.stage();
-    let mut wrong = Vec::new();
-    let mut index = 0;
-    for line in &scenario.lines {
-        let judged = stage.play(line).and_then(|ours| {
-            if !line.checked {
-                return Ok(());
-            }
-            let docker = golden.answer(&scenario.title, index, &line.script)?;
-            index += 1;
-            verdict(line, &stage.rules().answer(&docker), &ours, rows).map_or(Ok(()), Err)
-        });
-        if let Err(why) = judged {
-            wrong.push(report(topic, scenario, line, &why));
-        }
-    }
-    wrong
 }

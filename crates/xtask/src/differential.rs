@@ -11,10 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use orlop_testkit::Fixture;
-use orlop_testkit::differential::{
-    Line, Rules, Scenario, Stage, Topic, compat_rows, folder, report, topics, verdict,
-};
+use orlop_testkit::differential::{self, Line, Rules, Scenario, Stage, folder, topics};
 
 const IMAGE: &str = "busybox:latest";
 
@@ -59,11 +56,6 @@ fn options(words: &[String]) -> Result<Options> {
     Ok(options)
 }
 
-fn read(path: &Path) -> Result<Topic> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    Topic::parse(&text).map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))
-}
-
 fn case_file(topic: &str) -> PathBuf {
     folder().join(format!("{topic}.case"))
 }
@@ -82,7 +74,7 @@ fn record(root: &Path, docker: &str, topics: &[String]) -> Result<()> {
     let version = version.split(['+', '-']).next().unwrap_or_default().to_owned();
     let mut failed = Vec::new();
     for topic in topics {
-        let cases = read(&case_file(topic))?;
+        let cases = differential::read(topic, "case").map_err(anyhow::Error::msg)?;
         let before = failed.len();
         let mut text =
             format!("# Docker {version}; made by `cargo xtask differential --record`.\n");
@@ -183,43 +175,16 @@ impl Engine {
 
 fn compare(root: &Path, options: &Options) -> Result<()> {
     let binary = root.join("target/debug/orlop");
-    let rows = compat_rows();
     let (mut lines, mut wrong) = (0, 0);
     for topic in &options.topics {
-        let cases = read(&case_file(topic))?;
-        let golden = read(&golden_file(topic))?;
-        let mut answers = Vec::new();
-        for scenario in &cases.scenarios {
-            let fixture = Fixture::new(&binary.display().to_string());
-            let stage = fixture.stage();
-            let mut index = 0;
-            for line in &scenario.lines {
-                let ours = stage.play(line);
-                let judged = match (&ours, line.checked) {
-                    (Err(why), _) => Some(why.clone()),
-                    (Ok(_), false) => None,
-                    (Ok(ours), true) => {
-                        let docker = golden.answer(&scenario.title, index, &line.script);
-                        index += 1;
-                        lines += 1;
-                        answers.push((line.clone(), ours.to_string()));
-                        match docker {
-                            Ok(docker) => {
-                                verdict(line, &stage.rules().answer(&docker), ours, &rows)
-                                    .map(|why| format!("Docker:\n{docker}{why}"))
-                            }
-                            Err(why) => Some(why),
-                        }
-                    }
-                };
-                if let Some(why) = judged {
-                    wrong += 1;
-                    println!("{}", report(topic, scenario, line, &why));
-                }
-            }
-        }
+        let compared = differential::compare(topic, &binary.display().to_string())
+            .map_err(anyhow::Error::msg)?;
+        lines += compared.answers.len();
+        wrong += compared.wrong.len();
+        compared.wrong.iter().for_each(|report| println!("{report}"));
+        println!("{topic}: {} lines, {} wrong\n", compared.answers.len(), compared.wrong.len());
         if options.own {
-            write_own(topic, &answers)?;
+            write_own(topic, &compared.answers)?;
         }
     }
     println!("{lines} lines, {wrong} wrong");

@@ -7,6 +7,7 @@
 //! by which two answers count as the same, [`stage`] how a line is played.
 
 pub mod case;
+mod compare;
 pub mod normal;
 pub mod stage;
 
@@ -14,6 +15,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 pub use case::{Answer, Line, Scenario, Topic};
+pub use compare::{Compared, compare};
 pub use normal::Rules;
 pub use stage::Stage;
 
@@ -52,6 +54,17 @@ pub fn compat_rows() -> Vec<String> {
     text.lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next().map(str::to_owned))
         .collect()
+}
+
+/// Reads the case file (`case`) or the golden (`golden`) of a topic.
+///
+/// # Errors
+/// When it cannot be read or makes no sense.
+pub fn read(topic: &str, ending: &str) -> Result<Topic, String> {
+    let path = folder().join(format!("{topic}.{ending}"));
+    let text =
+        std::fs::read_to_string(&path).map_err(|why| format!("read {}: {why}", path.display()))?;
+    Topic::parse(&text).map_err(|why| format!("{}: {why}", path.display()))
 }
 
 /// What is wrong with our answer to one line, or nothing.

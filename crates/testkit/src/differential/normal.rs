@@ -41,6 +41,9 @@ impl Rules {
         for (path, word) in &self.places {
             text = text.replace(path, word);
         }
+        for words in LAYERS {
+            text = text.replace(words, "");
+        }
         for (pattern, word) in ids() {
             text = pattern.replace_all(&text, *word).into_owned();
         }
@@ -86,6 +89,15 @@ fn compiled(rules: &[(&str, &'static str)]) -> Replacements {
     let regex = |pattern| Regex::new(pattern).expect("the patterns below are valid");
     rules.iter().map(|(pattern, word)| (regex(pattern), *word)).collect()
 }
+
+/// What Docker's layers of programs say before the reason that a container did not start.
+const LAYERS: &[&str] = &[
+    "failed to create task for container: ",
+    "failed to create shim task: ",
+    "OCI runtime create failed: ",
+    "runc create failed: ",
+    "unable to start container process: ",
+];
 
 fn ids() -> &'static Replacements {
     static RULES: OnceLock<Replacements> = OnceLock::new();

@@ -84,9 +84,14 @@ impl Stage {
 }
 
 fn program(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::write(path, text)
-        .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)))
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o755)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
         .unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
 }
 
