@@ -1,13 +1,14 @@
 //! Operations on images.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use orlop_types::ImageId;
 use orlop_types::filter::Filters;
 use serde_json::Value;
 
 use crate::{
-    Engine, HistoryItem, ImageRemoveOptions, ImageSummary, ImportOptions, Removal, Result,
+    Engine, HistoryItem, ImageRemoveOptions, ImageSummary, ImportOptions, LoadOptions, LoadSource,
+    Loaded, Removal, Result, SavePlan,
 };
 
 impl Engine {
@@ -23,6 +24,33 @@ impl Engine {
         Ok(id)
     }
 
+    /// Loads every image of an archive; `progress` is told how many more bytes were read.
+    pub fn image_load(
+        &self,
+        source: LoadSource,
+        options: &LoadOptions,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Vec<Loaded>> {
+        let loaded = self.images().load(source, options, progress)?;
+        self.store.keep_reserve();
+        Ok(loaded)
+    }
+
+    /// Finds the images that are to be saved, and checks that they can be.
+    pub fn image_plan_save(&self, names: &[String], platform: Option<&str>) -> Result<SavePlan> {
+        Ok(self.images().plan_save(names, platform)?)
+    }
+
+    /// Writes an archive of images; `progress` is told how many more bytes were written.
+    pub fn image_save(
+        &self,
+        plan: &SavePlan,
+        output: &mut (dyn Write + Send),
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<()> {
+        Ok(self.images().save(plan, output, progress)?)
+    }
+
     /// Lists images.
     pub fn image_list(&self, filters: &Filters) -> Result<Vec<ImageSummary>> {
         Ok(self.images().list(filters)?)
@@ -34,8 +62,8 @@ impl Engine {
     }
 
     /// Tells how an image came to be, newest step first.
-    pub fn image_history(&self, name: &str) -> Result<Vec<HistoryItem>> {
-        Ok(self.images().history(name)?)
+    pub fn image_history(&self, name: &str, platform: Option<&str>) -> Result<Vec<HistoryItem>> {
+        Ok(self.images().history(name, platform)?)
     }
 
     /// Gives an image one more name.

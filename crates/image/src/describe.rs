@@ -8,7 +8,7 @@ use orlop_types::image::ImageConfig;
 use serde_json::{Map, Value, json};
 
 use crate::images::{config, familiar, resolve};
-use crate::{Error, Images, Result};
+use crate::{Error, Images, Platform, Result};
 
 /// Docker's time for "never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -73,8 +73,9 @@ impl Images<'_> {
         Ok(Value::Object(object))
     }
 
-    /// The steps of an image, newest first.
-    pub fn history(&self, name: &str) -> Result<Vec<HistoryItem>> {
+    /// The steps of an image, newest first. With a platform, the image must be for that.
+    pub fn history(&self, name: &str, platform: Option<&str>) -> Result<Vec<HistoryItem>> {
+        let platform = platform.filter(|text| !text.is_empty()).map(Platform::parse).transpose()?;
         let (image, tags, layers) = self.store.read(|query| {
             let image = resolve(query, name)?;
             let tags = query.tags_of(&image.id)?;
@@ -86,7 +87,14 @@ impl Images<'_> {
         })?;
         let mut sizes = layers.into_iter().rev().map(|layer| layer.size_bytes);
         let mut items = Vec::new();
-        for step in config(&image)?.history {
+        let config = config(&image)?;
+        if let Some(platform) = platform.filter(|platform| !platform.fits(&config)) {
+            return Err(Error::OtherPlatform {
+                name: name.to_owned(),
+                platform: platform.to_string(),
+            });
+        }
+        for step in config.history {
             items.push(HistoryItem {
                 id: MISSING.to_owned(),
                 created: step

@@ -30,6 +30,16 @@ pub enum Error {
         /// The platform.
         platform: String,
     },
+    /// An image is not for the platform that was asked for.
+    #[error(
+        "image with reference {name} was found but does not provide the specified platform ({platform})"
+    )]
+    OtherPlatform {
+        /// The image as the user named it.
+        name: String,
+        /// The platform.
+        platform: String,
+    },
     /// An archive that is loaded has no image for a platform.
     #[error("no matching manifest for {platform} in the archive")]
     NoPlatform {
@@ -206,7 +216,9 @@ impl Error {
             | Self::NoManifest
             | Self::LayerCount { .. }
             | Self::LoadEntry { .. } => ErrorKind::InvalidInput,
-            Self::NoExport { .. } | Self::NoPlatform { .. } => ErrorKind::NotFound,
+            Self::NoExport { .. } | Self::NoPlatform { .. } | Self::OtherPlatform { .. } => {
+                ErrorKind::NotFound
+            }
             Self::LoadFile { source, .. } => ErrorKind::of_io(source),
             Self::Conflict(Conflict::ManyReferences { .. }) | Self::PruneRunning => {
                 ErrorKind::Conflict

@@ -51,6 +51,14 @@ impl Platform {
         }
     }
 
+    /// Whether an image is for it.
+    #[must_use]
+    pub fn fits(&self, config: &ImageConfig) -> bool {
+        config.os == self.os
+            && config.architecture == self.architecture
+            && (self.variant.is_empty() || config.variant == self.variant)
+    }
+
     /// Parses `os[/architecture[/variant]]`.
     pub fn parse(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split('/').collect();

@@ -5,6 +5,7 @@
 //! Layers come before the image that needs them and go after it, so a cut leaves at worst a layer
 //! that nothing needs: [`Images::unreferenced_layers`].
 
+mod child;
 mod describe;
 mod error;
 mod glob;
@@ -26,6 +27,7 @@ mod crash_tests;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use child::{ChildImage, target_reference};
 pub use describe::HistoryItem;
 pub use error::{Conflict, Error, LoadProblem};
 pub use images::Images;

@@ -118,7 +118,8 @@ impl Images<'_> {
         unpacked.extend(self.unpack_parallel(parts, &missing, progress)?);
         fault::point("image.load.unpacked");
         for image in images {
-            let first = image.layers.iter().position(|layer| unpacked.contains_key(&layer.chain_id));
+            let first =
+                image.layers.iter().position(|layer| unpacked.contains_key(&layer.chain_id));
             let Some(new) = first.and_then(|first| image.layers.get(first..)) else { continue };
             let layers = new.iter().filter_map(|layer| unpacked.remove(&layer.chain_id)).collect();
             let parent = new.first().and_then(|layer| layer.parent.as_ref());

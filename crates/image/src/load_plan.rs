@@ -143,7 +143,8 @@ fn docker(parts: &Parts, platform: Option<&Platform>) -> Result<Vec<PlannedImage
 
 /// The digest that the last part of a configuration's name claims: `blobs/sha256/<hex>`, `<hex>.json`.
 fn named_digest(name: &str) -> Option<String> {
-    blob_digest(name).or_else(|| blob_digest(&format!("blobs/sha256/{}", name.strip_suffix(".json")?)))
+    blob_digest(name)
+        .or_else(|| blob_digest(&format!("blobs/sha256/{}", name.strip_suffix(".json")?)))
 }
 
 fn sha256(hex: &str) -> Option<Digest> {
@@ -215,7 +216,10 @@ fn checked(parts: &Parts, descriptor: &Descriptor) -> Result<(String, Vec<u8>)> 
     }
     let found = digest::of_bytes(&bytes);
     if found != descriptor.digest {
-        return Err(wrong(&name, LoadProblem::Digest { expected: descriptor.digest.clone(), found }));
+        return Err(wrong(
+            &name,
+            LoadProblem::Digest { expected: descriptor.digest.clone(), found },
+        ));
     }
     Ok((name, bytes))
 }

@@ -141,14 +141,16 @@ impl Parts {
     /// Opens a part that was not unpacked already, and tells its length.
     pub(crate) fn open(&self, name: &str) -> Result<(PartReader<'_>, u64)> {
         if let Some(directory) = &self.directory {
-            let file = directory.open_file(clean(name)?).map_err(|error| {
-                match error.io_kind() {
+            let file =
+                directory.open_file(clean(name)?).map_err(|error| match error.io_kind() {
                     io::ErrorKind::NotFound => wrong(name, LoadProblem::Missing),
                     _ => Error::Layer(error.into()),
-                }
-            })?;
+                })?;
             let length = file.metadata().map_err(failed("read the archive"))?.len();
-            return Ok((PartReader::File { file: Arc::new(file), offset: 0, left: length }, length));
+            return Ok((
+                PartReader::File { file: Arc::new(file), offset: 0, left: length },
+                length,
+            ));
         }
         match self.entries.get(&self.follow(name)?) {
             Some(Place::Memory(bytes)) => Ok((PartReader::Memory(bytes), bytes.len() as u64)),
@@ -212,7 +214,8 @@ impl Images<'_> {
     ) -> Result<Parts> {
         match source {
             LoadSource::Directory(path) => {
-                let directory = Some(Root::open(&path).map_err(|error| Error::Layer(error.into()))?);
+                let directory =
+                    Some(Root::open(&path).map_err(|error| Error::Layer(error.into()))?);
                 Ok(Parts { directory, ..Parts::new() })
             }
             LoadSource::File(file) => match is_plain(&file) {
@@ -289,9 +292,7 @@ impl Images<'_> {
         let unpacked = self.layers.unpack(&mut reader, None, None);
         let rest = io::copy(&mut reader, &mut io::sink());
         Ok(match (unpacked, rest) {
-            (Ok(found), Ok(_)) => {
-                Held::Unpacked(Box::new(found), Some(reader.finish().0), length)
-            }
+            (Ok(found), Ok(_)) => Held::Unpacked(Box::new(found), Some(reader.finish().0), length),
             (Err(error), _) => Held::Failed(error),
             (Ok(_), Err(source)) => {
                 let compression = Compression::None;
@@ -425,7 +426,9 @@ impl<R: Read> Read for Counted<'_, R> {
 }
 
 /// Each item once, in order.
-pub(crate) fn unique<T: std::hash::Hash + Eq + Clone>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+pub(crate) fn unique<T: std::hash::Hash + Eq + Clone>(
+    items: impl IntoIterator<Item = T>,
+) -> Vec<T> {
     let mut seen = HashSet::new();
     items.into_iter().filter(|item| seen.insert(item.clone())).collect()
 }

@@ -16,9 +16,8 @@ use std::os::fd::OwnedFd;
 use orlop_archive::digest;
 use orlop_archive::plain::PlainTar;
 use orlop_meta::{Durability, ImageRecord, LayerRecord, Query};
-use orlop_types::image::ImageConfig;
-use orlop_types::reference::ImageReference;
 use orlop_types::Digest;
+use orlop_types::reference::ImageReference;
 use serde_json::{Map, Value, json};
 
 use crate::images::{config, event, resolve};
@@ -86,8 +85,8 @@ impl Images<'_> {
         let mut images = Vec::new();
         for (record, references, layers) in found {
             let config = config(&record)?;
-            if let Some(platform) = &platform {
-                check_platform(&config, platform)?;
+            if let Some(platform) = platform.as_ref().filter(|platform| !platform.fits(&config)) {
+                return Err(Error::NoExport { platform: platform.to_string() });
             }
             let layers = layers
                 .into_iter()
@@ -158,10 +157,7 @@ fn archive(error: orlop_archive::Error) -> Error {
 }
 
 /// What one name means, with the names it is saved under.
-fn named(
-    query: &Query<'_>,
-    name: &str,
-) -> Result<Vec<(ImageRecord, Option<ImageReference>)>> {
+fn named(query: &Query<'_>, name: &str) -> Result<Vec<(ImageRecord, Option<ImageReference>)>> {
     if let Ok(reference) = name.parse::<ImageReference>()
         && reference.digest().is_none()
     {
@@ -201,13 +197,6 @@ fn add(
     {
         references.push(reference);
     }
-}
-
-fn check_platform(config: &ImageConfig, wanted: &Platform) -> Result<()> {
-    let fits = config.os == wanted.os
-        && config.architecture == wanted.architecture
-        && (wanted.variant.is_empty() || config.variant == wanted.variant);
-    if fits { Ok(()) } else { Err(Error::NoExport { platform: wanted.to_string() }) }
 }
 
 fn blob(digest: &Digest) -> String {
@@ -263,8 +252,7 @@ fn index(plan: &SavePlan) -> Value {
 
 fn manifest_list(plan: &SavePlan) -> Value {
     let item = |image: &Saved| {
-        let tags: Vec<String> =
-            image.references.iter().map(ImageReference::familiar).collect();
+        let tags: Vec<String> = image.references.iter().map(ImageReference::familiar).collect();
         let layers: Vec<String> =
             image.layers.iter().map(|(layer, _)| blob(layer.diff_id.digest())).collect();
         let sources: Map<String, Value> = image

@@ -12,7 +12,7 @@ use orlop_types::{ChainId, ContainerId};
 use crate::choose::choose;
 use crate::driver::{LayerKey, StorageDriver, WritableOptions};
 use crate::error::file;
-use crate::import::{ImportOptions, Layer};
+use crate::import::{Layer, Unpacked};
 use crate::init::{init_key, init_owner};
 use crate::{Error, Result};
 
@@ -145,6 +145,28 @@ impl LayerStore {
         self.driver.diff(&LayerKey::of_container(id), output)
     }
 
+    /// Unpacks what a container changed as a layer that the store does not have yet; see
+    /// [`LayerStore::commit`]. Gives up when `stop` says so.
+    pub fn unpack_writable(
+        &self,
+        id: &ContainerId,
+        top: Option<&ChainId>,
+        stop: &(dyn Fn() -> bool + std::marker::Sync),
+    ) -> Result<Unpacked> {
+        let (reader, writer) =
+            std::io::pipe().map_err(file("make a pipe for", std::path::Path::new("commit")))?;
+        let mut writer = Stoppable { writer, stop };
+        std::thread::scope(|scope| {
+            let written = scope.spawn(move || self.writable_diff(id, &mut writer));
+            let unpacked = self.unpack(reader, top, None);
+            match written.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                // The reader's error comes first, unless it only saw the writer's end.
+                Err(error) if unpacked.is_ok() || stop() => Err(error),
+                _ => unpacked,
+            }
+        })
+    }
+
     /// Makes a layer of what a container changed, on top of its image.
     pub fn commit_writable(
         &self,
@@ -152,17 +174,9 @@ impl LayerStore {
         top: Option<&ChainId>,
         now: &str,
     ) -> Result<Layer> {
-        let (reader, mut writer) =
-            std::io::pipe().map_err(file("make a pipe for", std::path::Path::new("commit")))?;
-        std::thread::scope(|scope| {
-            let written = scope.spawn(move || self.writable_diff(id, &mut writer));
-            let layer = self.import(reader, &ImportOptions { parent: top, diff_id: None, now });
-            match written.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
-                // A broken pipe is only what the reader's error looks like from here.
-                Err(error) if layer.is_ok() => Err(error),
-                _ => layer,
-            }
-        })
+        let unpacked = self.unpack_writable(id, top, &|| false)?;
+        let mut layers = self.commit(vec![unpacked], top, now)?;
+        Ok(layers.pop().expect("one layer in, one layer out"))
     }
 
     /// Removes a layer that no image, container or other layer needs. Returns whether it was there.
@@ -242,5 +256,25 @@ impl LayerStore {
             self.store.carry_out(&record)?;
         }
         Ok(orphans.len())
+    }
+}
+
+/// A writer that somebody may stop.
+struct Stoppable<'a, W> {
+    writer: W,
+    stop: &'a (dyn Fn() -> bool + std::marker::Sync),
+}
+
+impl<W: Write> Write for Stoppable<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if (self.stop)() {
+            // Not `Interrupted`, after which writers try again.
+            return Err(std::io::Error::other("interrupted"));
+        }
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.writer.flush()
     }
 }

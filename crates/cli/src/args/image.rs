@@ -9,8 +9,14 @@ use super::{InspectOne, Listing};
 pub enum ImageShortcut {
     /// List images
     Images(ListImages),
+    /// Show how an image was made
+    History(History),
     /// Make an image from a tar archive of a root file system
     Import(Import),
+    /// Load images from an archive
+    Load(Load),
+    /// Save images to an archive
+    Save(Save),
     /// Give an image a further name
     Tag(Tag),
     /// Remove images
@@ -25,8 +31,14 @@ pub enum ImageGroup {
     Ls(ListImages),
     /// Show details of images
     Inspect(InspectOne),
+    /// Show how an image was made
+    History(History),
     /// Make an image from a tar archive of a root file system
     Import(Import),
+    /// Load images from an archive
+    Load(Load),
+    /// Save images to an archive
+    Save(Save),
     /// Give an image a further name
     Tag(Tag),
     /// Remove images
@@ -73,6 +85,66 @@ pub struct Import {
     /// Name of the image
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pub reference: Option<String>,
+}
+
+/// `history`
+#[derive(Debug, Args)]
+pub struct History {
+    /// `table`, `table TEMPLATE`, `json`, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Print sizes and times as people read them
+    #[arg(
+        short = 'H',
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub human: bool,
+    /// Show everything in full
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Print nothing but ids
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Platform of the image, as `os[/architecture[/variant]]`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Name or id of the image
+    #[arg(value_name = "IMAGE")]
+    pub name: String,
+}
+
+/// `load`
+#[derive(Debug, Args)]
+pub struct Load {
+    /// Archive (or directory with an OCI layout) to read instead of standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<String>,
+    /// Platform of the images, as `os[/architecture[/variant]]`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Do not show how far it is
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `save`
+#[derive(Debug, Args)]
+pub struct Save {
+    /// File to write instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<String>,
+    /// Platform of the images, as `os[/architecture[/variant]]`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Names or ids
+    #[arg(value_name = "IMAGE", required = true)]
+    pub names: Vec<String>,
 }
 
 /// `tag`

@@ -1,17 +1,23 @@
 //! Commands about images.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{IsTerminal as _, Read};
 use std::path::Path;
 
 use jiff::Timestamp;
-use orlop_engine::{ImageRemoveOptions, ImportOptions, InspectKind, Removal};
+use orlop_engine::{
+    ImageRemoveOptions, ImportOptions, InspectKind, LoadOptions, LoadSource, Removal,
+};
 use orlop_types::size::human_size;
 use serde_json::Value;
 
 use super::{Session, filters, for_each, inspect, is_missing};
-use crate::args::{ImageGroup, Import, ListImages, PruneImages, RemoveImages};
+use crate::args::{
+    History, ImageGroup, Import, ListImages, Load, PruneImages, RemoveImages, Save,
+};
 use crate::failure::{Failure, Outcome};
+use crate::history_rows;
+use crate::output_file;
 use crate::progress::{Progress, Show};
 use crate::rows::{self, Width};
 
@@ -25,6 +31,11 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: ImageGroup) -> Outcome {
         ImageGroup::Import(args) => {
             import(session, args).map_err(|failure| failure.during("import"))
         }
+        ImageGroup::History(args) => {
+            history(session, &args).map_err(|failure| failure.during("history"))
+        }
+        ImageGroup::Load(args) => load(session, args).map_err(|failure| failure.during("load")),
+        ImageGroup::Save(args) => save(session, &args).map_err(|failure| failure.during("save")),
         ImageGroup::Tag(args) => {
             let tagged = session.engine.image_tag(&args.source, &args.target);
             tagged.map(|()| 0).map_err(|error| Failure::from(error).during("tag"))
@@ -92,6 +103,79 @@ fn open_source(source: &str) -> Result<(Box<dyn Read + Send>, Option<u64>), Fail
     Ok((Box::new(file), Some(facts.len()).filter(|bytes| *bytes > 0)))
 }
 
+fn history(session: &mut Session<'_, '_>, args: &History) -> Outcome {
+    let items = session.engine.image_history(&args.name, args.platform.as_deref())?;
+    let width = if args.no_trunc { Width::Full } else { Width::Short };
+    let now = Timestamp::now();
+    let rows: Vec<Value> =
+        items.iter().map(|item| history_rows::history(item, width, args.human, now)).collect();
+    let format = session.format(args.format.as_deref());
+    let style =
+        if args.human { &history_rows::HISTORY } else { &history_rows::HISTORY_IN_NUMBERS };
+    let text = style.render(format.as_deref(), args.quiet, &rows)?;
+    session.streams.out.write_all(text.as_bytes())?;
+    Ok(0)
+}
+
+fn load(session: &mut Session<'_, '_>, args: Load) -> Outcome {
+    let (source, total_bytes) = match args.input.as_deref().filter(|input| !input.is_empty()) {
+        Some(input) => open_archive(input)?,
+        None => (LoadSource::File(standard_input()?), None),
+    };
+    let options = LoadOptions { platform: args.platform };
+    let progress = Progress::bytes("Loading", total_bytes, Show::unless(args.quiet));
+    let loaded = session.engine.image_load(source, &options, &|bytes| progress.add(bytes));
+    drop(progress);
+    for image in loaded? {
+        for (name, before) in &image.renamed {
+            session.streams.line(format!(
+                "The image {name} already exists, renaming the old one with ID {before} to empty string"
+            ))?;
+        }
+        if image.names.is_empty() {
+            session.streams.line(format!("Loaded image ID: {}", image.id))?;
+        }
+        for name in &image.names {
+            session.streams.line(format!("Loaded image: {name}"))?;
+        }
+    }
+    Ok(0)
+}
+
+fn open_archive(input: &str) -> Result<(LoadSource, Option<u64>), Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("open {input}: {error}"));
+    let file = File::open(input).map_err(failed)?;
+    let facts = file.metadata().map_err(failed)?;
+    if facts.is_dir() {
+        return Ok((LoadSource::Directory(input.into()), None));
+    }
+    Ok((LoadSource::File(file), Some(facts.len()).filter(|bytes| *bytes > 0)))
+}
+
+/// Standard input, unless nothing can come from there.
+fn standard_input() -> Result<File, Failure> {
+    let empty = || Failure::new("requested load from stdin, but stdin is empty");
+    if std::io::stdin().is_terminal() {
+        return Err(empty());
+    }
+    let file = File::from(rustix::io::dup(rustix::stdio::stdin()).map_err(std::io::Error::from)?);
+    let facts = file.metadata()?;
+    if facts.is_file() && facts.len() == 0 { Err(empty()) } else { Ok(file) }
+}
+
+fn save(session: &mut Session<'_, '_>, args: &Save) -> Outcome {
+    let path = args.output.as_deref();
+    output_file::refuse_terminal(path)?;
+    let engine = session.engine;
+    let plan = engine.image_plan_save(&args.names, args.platform.as_deref())?;
+    let progress = Progress::bytes("Saving", Some(plan.total_bytes()), Show::Auto);
+    let result = output_file::write(&mut session.streams, path, "failed to save image", |file| {
+        engine.image_save(&plan, file, &|bytes| progress.add(bytes)).map_err(Failure::from)
+    });
+    drop(progress);
+    result.map(|()| 0)
+}
+
 fn remove(session: &mut Session<'_, '_>, args: &RemoveImages) -> Outcome {
     for_each(session, "rmi", &args.names, |session, name| {
         let options = ImageRemoveOptions { force: args.force };
@@ -99,8 +183,7 @@ fn remove(session: &mut Session<'_, '_>, args: &RemoveImages) -> Outcome {
             Ok(removals) => print_removals(session, &removals),
             // As in Docker: told, but a success.
             Err(error) if args.force && is_missing(&error) => {
-                let text = Failure::from(error).during("rmi").lines();
-                Ok(session.streams.err.write_all(text.as_bytes())?)
+                session.tell(&Failure::from(error).during("rmi"))
             }
             Err(error) => Err(error.into()),
         }
