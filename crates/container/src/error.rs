@@ -13,6 +13,12 @@ pub enum Error {
         /// As the user named it.
         name: String,
     },
+    /// No added process of that id.
+    #[error("No such exec instance: {id}")]
+    NoSuchExec {
+        /// As the caller named it.
+        id: String,
+    },
     /// An id's beginning that fits several containers.
     #[error("multiple containers have an id that begins with `{name}`; give more digits")]
     Ambiguous {
@@ -57,9 +63,20 @@ pub enum Error {
     /// An image failed.
     #[error(transparent)]
     Image(#[from] orlop_image::Error),
+    /// Docker's text about a network.
+    #[error("{message}")]
+    Network {
+        /// Picks status and exit code.
+        kind: ErrorKind,
+        /// Docker's text.
+        message: String,
+    },
     /// The network failed.
     #[error(transparent)]
     Net(#[from] orlop_net::Error),
+    /// A copy failed.
+    #[error(transparent)]
+    Copy(#[from] crate::copy::CopyError),
     /// A file or process operation failed.
     #[error("cannot {operation} `{subject}`")]
     System {
@@ -86,7 +103,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::NoSuchExec { .. } => ErrorKind::NotFound,
             Self::Ambiguous { .. } | Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::NameTaken { .. } | Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Start(error) if error.exit_code >= 126 => ErrorKind::InvalidInput,
@@ -96,7 +113,9 @@ impl Error {
             Self::Layer(error) => error.kind(),
             Self::Volume(error) => error.kind(),
             Self::Image(error) => error.kind(),
+            Self::Network { kind, .. } => *kind,
             Self::Net(error) => error.kind(),
+            Self::Copy(error) => error.kind(),
             Self::System { source, .. } => ErrorKind::of_io(source),
             Self::Timeout { .. } => ErrorKind::Unavailable,
         }

@@ -1,10 +1,8 @@
 //! `inspect`: a container in Docker's own JSON shape.
 
-use std::collections::BTreeMap;
-
-use orlop_meta::{ContainerRecord, ContainerStatus, EndpointRecord};
+use orlop_meta::{ContainerRecord, ContainerStatus};
+use orlop_runtime::plan::LogFormat;
 use orlop_sys::mount::RootfsRecipe;
-use orlop_types::network::PublishedPort;
 use serde_json::{Value, json};
 
 use crate::clock::NEVER;
@@ -12,22 +10,21 @@ use crate::create::writable_options;
 use crate::merge::command;
 use crate::mount_plan::{MountEntry, MountKind, Origin};
 use crate::plan::entries;
-use crate::ports::parse_container_port;
-use crate::summary::network_name;
-use crate::{Containers, Error, Result};
+use crate::{Containers, Error, Result, log_options};
 
 impl Containers<'_> {
     /// Everything about a container, as `docker inspect` shows it.
     pub fn inspect(&self, name: &str) -> Result<Value> {
         let container = self.get(name)?;
-        let endpoint = self.store.read(|query| query.endpoint(&container.id))?;
         let words = command(&container.config);
+        let exec_ids = Some(self.exec_ids(&container)).filter(|ids| !ids.is_empty());
         let directory = self.store.paths.container(&container.id);
         let file = |name: &str| directory.join(name).display().to_string();
-        let log_path = match container.host_config.log_config.kind.as_str() {
-            "json-file" | "" => self.log_path(&container.id).display().to_string(),
-            _ => String::new(),
-        };
+        // Only the one that others may read is shown.
+        let log_path = log_options::file(&container, &directory)
+            .filter(|file| file.format == LogFormat::JsonFile)
+            .map(|file| file.path.display().to_string())
+            .unwrap_or_default();
         Ok(json!({
             "Id": container.id,
             "Created": container.created_at,
@@ -46,12 +43,12 @@ impl Containers<'_> {
             "MountLabel": "",
             "ProcessLabel": "",
             "AppArmorProfile": "",
-            "ExecIDs": null,
+            "ExecIDs": exec_ids,
             "HostConfig": container.host_config,
             "GraphDriver": self.graph_driver(&container)?,
             "Mounts": self.mounts(&container)?,
             "Config": container.config,
-            "NetworkSettings": network_settings(&container, endpoint.as_ref()),
+            "NetworkSettings": self.network_settings(&container)?,
         }))
     }
 
@@ -115,7 +112,7 @@ impl Containers<'_> {
 fn state(container: &ContainerRecord) -> Value {
     let state = &container.state;
     let is = |status| state.status == status;
-    json!({
+    let mut shown = json!({
         "Status": state.status,
         "Running": state.status.is_active(),
         "Paused": is(ContainerStatus::Paused),
@@ -127,83 +124,9 @@ fn state(container: &ContainerRecord) -> Value {
         "Error": state.error,
         "StartedAt": state.started_at.as_deref().unwrap_or(NEVER),
         "FinishedAt": state.finished_at.as_deref().unwrap_or(NEVER),
-    })
-}
-
-fn network_settings(container: &ContainerRecord, endpoint: Option<&EndpointRecord>) -> Value {
-    let plan = endpoint.map(|endpoint| &endpoint.plan);
-    let address = plan.map(|plan| plan.address.to_string()).unwrap_or_default();
-    let gateway = plan.map(|plan| plan.gateway.to_string()).unwrap_or_default();
-    let prefix_len = plan.map_or(0, |plan| plan.prefix_len);
-    let mac = plan.map(|plan| mac_text(plan.mac)).unwrap_or_default();
-    let network = json!({
-        "IPAMConfig": null,
-        "Links": null,
-        "Aliases": null,
-        "MacAddress": mac,
-        "DriverOpts": null,
-        "NetworkID": "",
-        "EndpointID": "",
-        "Gateway": gateway,
-        "IPAddress": address,
-        "IPPrefixLen": prefix_len,
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "DNSNames": null,
     });
-    let name = network_name(&container.host_config.network_mode);
-    json!({
-        "Bridge": "",
-        "SandboxID": "",
-        "SandboxKey": "",
-        "Ports": ports(container, plan.map(|plan| plan.ports.as_slice()).unwrap_or_default()),
-        "HairpinMode": false,
-        "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": null,
-        "SecondaryIPv6Addresses": null,
-        "EndpointID": "",
-        "Gateway": gateway,
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "IPAddress": address,
-        "IPPrefixLen": prefix_len,
-        "IPv6Gateway": "",
-        "MacAddress": mac,
-        "Networks": { name: network },
-    })
-}
-
-/// Ports of a running container: published ones with their bindings, exposed ones with `null`.
-fn ports(container: &ContainerRecord, published: &[PublishedPort]) -> Value {
-    let mut ports: BTreeMap<String, Option<Vec<Value>>> = BTreeMap::new();
-    if container.state.status.is_active() {
-        for exposed in container.config.exposed_ports.iter().flat_map(|set| set.keys()) {
-            if let Ok((port, protocol)) = parse_container_port(exposed) {
-                ports.insert(format!("{port}/{}", protocol.as_str()), None);
-            }
-        }
+    if let (Some(health), Some(shown)) = (&state.health, shown.as_object_mut()) {
+        shown.insert("Health".to_owned(), json!(health));
     }
-    for port in published {
-        let key = format!("{}/{}", port.container_port, port.protocol.as_str());
-        let binding =
-            json!({ "HostIp": port.host_ip.to_string(), "HostPort": port.host_port.to_string() });
-        ports.entry(key).or_default().get_or_insert_default().push(binding);
-    }
-    json!(ports)
-}
-
-fn mac_text(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hardware_addresses_are_written_with_colons() {
-        assert_eq!(mac_text([2, 0x42, 0xac, 0x11, 0, 2]), "02:42:ac:11:00:02");
-    }
+    shown
 }

@@ -27,7 +27,7 @@ impl Containers<'_> {
             _ => return Err(not_running(&id)),
         }
         orlop_sys::fault::point("container.pause.locked");
-        self.group(&id)
+        self.group(&container)
             .and_then(|group| group.freeze())
             .map_err(|source| self.frozen_meanwhile(&id, "pause container", source))?;
         orlop_sys::fault::point("container.pause.frozen");
@@ -47,7 +47,7 @@ impl Containers<'_> {
             _ => return Err(Error::conflict(format!("Container {id} is not paused"))),
         }
         orlop_sys::fault::point("container.unpause.locked");
-        self.group(&id)
+        self.group(&container)
             .and_then(|group| group.thaw())
             .map_err(|source| self.frozen_meanwhile(&id, "unpause container", source))?;
         orlop_sys::fault::point("container.unpause.thawed");
@@ -55,12 +55,13 @@ impl Containers<'_> {
     }
 
     /// Lets the processes go on if they are frozen: what is to act on a signal must run.
-    pub(crate) fn thaw(&self, id: &ContainerId) {
-        let thawed =
-            self.group(id).and_then(|group| if group.is_frozen() { group.thaw() } else { Ok(()) });
+    pub(crate) fn thaw(&self, container: &ContainerRecord) {
+        let thawed = self
+            .group(container)
+            .and_then(|group| if group.is_frozen() { group.thaw() } else { Ok(()) });
         if let Err(error) = thawed {
             // It has ended meanwhile, and its groups with it.
-            tracing::debug!(container = %id, %error, "cannot unpause");
+            tracing::debug!(container = %container.id, %error, "cannot unpause");
         }
     }
 
@@ -74,7 +75,7 @@ impl Containers<'_> {
         if !matches!(seen.state.status, ContainerStatus::Running | ContainerStatus::Paused) {
             return Ok(seen);
         }
-        let Ok(group) = self.group(&seen.id) else { return Ok(seen) };
+        let Ok(group) = self.group(&seen) else { return Ok(seen) };
         if !differs(&seen, group.is_frozen()) {
             return Ok(seen);
         }
@@ -99,8 +100,8 @@ impl Containers<'_> {
     }
 
     /// The control groups of a container.
-    pub(crate) fn group(&self, id: &ContainerId) -> std::io::Result<ContainerCgroup> {
-        ContainerCgroup::new(&crate::plan::cgroup(&self.store.paths.root, id))
+    pub(crate) fn group(&self, container: &ContainerRecord) -> std::io::Result<ContainerCgroup> {
+        ContainerCgroup::new(&crate::plan::container_cgroup(&self.store.paths.root, container))
     }
 
     /// A failure to freeze a container that has ended meanwhile has another reason.

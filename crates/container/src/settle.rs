@@ -15,6 +15,7 @@ use orlop_sys::lock::FileLock;
 use orlop_types::ContainerId;
 
 use crate::records::{apply, die_event, end};
+use crate::network::release;
 use crate::start::MONITOR_END_TIMEOUT;
 use crate::{Containers, Error, RemoveOptions, Result, now_text, volume_events};
 
@@ -123,7 +124,10 @@ impl Containers<'_> {
             return Ok(());
         };
         self.end_processes(id);
-        self.store.write::<_, Error>(Durability::Lazy, |query| Ok(query.endpoint_delete(id)?))?;
+        self.store.write::<_, Error>(Durability::Lazy, |query| match query.container(id)? {
+            Some(container) => release(query, &container, now_ns()),
+            None => Ok(query.endpoints_delete(id)?),
+        })?;
         match std::fs::remove_dir_all(&run_dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(crate::error::system("remove", &run_dir)(error))
@@ -153,7 +157,7 @@ impl Containers<'_> {
     }
 
     /// Ids of the containers that have run state.
-    fn run_directories(&self) -> Vec<ContainerId> {
+    pub(crate) fn run_directories(&self) -> Vec<ContainerId> {
         let directory = self.store.paths.run_root.join("containers");
         let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).collect()
@@ -238,7 +242,7 @@ impl Containers<'_> {
                     query.event_insert(&event)?;
                 }
                 if !container.state.status.is_active() {
-                    query.endpoint_delete(id)?;
+                    release(query, &container, now_ns())?;
                 }
             }
             query.container_set_state(id, &container.state)?;
@@ -259,18 +263,8 @@ impl Containers<'_> {
         if let Err(error) = ended {
             complain("processes", &error);
         }
-        match self.store.read(|query| query.endpoint(id)) {
-            Ok(Some(endpoint)) => {
-                let plan = &endpoint.plan;
-                if let Err(error) = orlop_net::unpublish(&plan.table, &plan.ports) {
-                    complain("ports", &error);
-                }
-                if let Err(error) = orlop_net::remove_interface(&plan.host_interface) {
-                    complain("interface", &error);
-                }
-            }
-            Ok(None) => {}
-            Err(error) => complain("end point", &error),
+        if let Err(error) = self.end_endpoints(id) {
+            complain("end points", &error);
         }
     }
 
@@ -293,7 +287,7 @@ impl Containers<'_> {
                 query.event_insert(&event)?;
             }
             query.container_set_state(id, &present.state)?;
-            query.endpoint_delete(id)?;
+            release(query, &present, now_ns())?;
             Ok::<_, Error>(present)
         })?;
         orlop_sys::fault::point("container.lost.committed");

@@ -59,7 +59,7 @@ impl Containers<'_> {
         orlop_sys::fault::point("container.stop.marked");
         let ended = self.end(container, |container, process| {
             self.signal(container, process, signal)?;
-            self.thaw(&container.id);
+            self.thaw(container);
             if !wait_process(process, limit)? {
                 self.kill_and_wait(container, process)?;
             }
@@ -104,7 +104,7 @@ impl Containers<'_> {
         };
         self.signal(&container, &process, signal)?;
         if stops {
-            self.thaw(&container.id);
+            self.thaw(&container);
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Containers<'_> {
     pub(crate) fn kill_and_wait(&self, container: &ContainerRecord, process: &PidFd) -> Result<()> {
         self.signal(container, process, Signal::KILL)?;
         // A frozen process of a v1 group dies only after it is thawed.
-        self.thaw(&container.id);
+        self.thaw(container);
         if !wait_process(process, Some(KILL_TIMEOUT))? {
             return Err(Error::Timeout {
                 what: format!("the end of container {} after SIGKILL", container.name),

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use orlop_meta::{ContainerRecord, ContainerStatus, Query};
 use orlop_types::duration::{human_ago, human_duration, nanoseconds_between};
 use orlop_types::filter::Filters;
+use orlop_types::health::HealthStatus;
 use orlop_types::network::PublishedPort;
 use orlop_types::reference::ImageReference;
 use orlop_types::{ContainerId, ParseError};
@@ -17,8 +18,12 @@ use crate::ports::parse_container_port;
 use crate::{Containers, Error, Result};
 
 /// Filters that `ps` knows.
-const FILTERS: [&str; 10] =
-    ["id", "name", "label", "status", "exited", "ancestor", "volume", "network", "before", "since"];
+const FILTERS: [&str; 11] = [
+    "id", "name", "label", "status", "exited", "ancestor", "volume", "network", "before", "since",
+    "health",
+];
+/// What a container's health can be.
+const HEALTHS: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
 /// States that a container can be in.
 const STATES: [&str; 7] =
     ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
@@ -78,7 +83,7 @@ impl Containers<'_> {
             let mut rows = Vec::new();
             for container in &containers {
                 if names_match(container, &query.filters, &names)
-                    && matches(container, &query.filters, &bounds)?
+                    && matches(database, container, &query.filters, &bounds)?
                 {
                     rows.push(summary(database, container)?);
                 }
@@ -91,10 +96,18 @@ impl Containers<'_> {
 
 fn check_states(filters: &Filters) -> Result<()> {
     match filters.values("status").find(|state| !STATES.contains(state)) {
-        None => Ok(()),
+        None => Ok::<(), Error>(()),
         Some(state) => Err(ParseError::new(format!(
             "invalid filter 'status={state}': invalid value for state ({state}): must be one of {}",
             STATES.join(", ")
+        ))
+        .into()),
+    }?;
+    match filters.values("health").find(|health| !HEALTHS.contains(health)) {
+        None => Ok(()),
+        Some(health) => Err(ParseError::new(format!(
+            "invalid filter 'health={health}': invalid value for health ({health}): must be one of {}",
+            HEALTHS.join(", ")
         ))
         .into()),
     }
@@ -143,7 +156,12 @@ fn bounds(containers: &[ContainerRecord], filters: &Filters) -> Result<Bounds> {
     Ok(Bounds { before: time("before")?, since: time("since")? })
 }
 
-fn matches(container: &ContainerRecord, filters: &Filters, bounds: &Bounds) -> Result<bool> {
+fn matches(
+    query: &Query<'_>,
+    container: &ContainerRecord,
+    filters: &Filters,
+    bounds: &Bounds,
+) -> Result<bool> {
     let any = |name: &str, fits: &dyn Fn(&str) -> bool| {
         !filters.contains(name) || filters.values(name).any(fits)
     };
@@ -154,11 +172,14 @@ fn matches(container: &ContainerRecord, filters: &Filters, bounds: &Bounds) -> R
             text.parse().map_err(|_| ParseError::new(format!("invalid filter 'exited=[{text}]'")))
         })
         .collect::<Result<_, _>>()?;
+    let networks =
+        if filters.contains("network") { network_names(query, container)? } else { Vec::new() };
     let mounts = if filters.contains("volume") { entries(container)? } else { Vec::new() };
     Ok(any("id", &|text| container.id.as_str().starts_with(text))
         && any("status", &|text| container.state.status.as_str() == text)
-        && any("network", &|text| network_name(&container.host_config.network_mode) == text)
+        && any("network", &|text| networks.iter().any(|(name, id)| name == text || id.starts_with(text)))
         && any("ancestor", &|text| is_ancestor(container, text))
+        && any("health", &|text| health_word(container) == text)
         && any("volume", &|text| {
             mounts.iter().any(|entry| entry.source == text || entry.target == text)
         })
@@ -168,6 +189,11 @@ fn matches(container: &ContainerRecord, filters: &Filters, bounds: &Bounds) -> R
                 && exit_codes.contains(&container.state.exit_code))
         && bounds.before.as_ref().is_none_or(|time| container.created_at < *time)
         && bounds.since.as_ref().is_none_or(|time| container.created_at > *time))
+}
+
+/// A container's health as filters name it.
+fn health_word(container: &ContainerRecord) -> &'static str {
+    container.state.health.as_ref().map_or("none", |health| health.status.as_str())
 }
 
 fn is_ancestor(container: &ContainerRecord, image: &str) -> bool {
@@ -180,8 +206,9 @@ fn is_ancestor(container: &ContainerRecord, image: &str) -> bool {
 
 fn summary(query: &Query<'_>, container: &ContainerRecord) -> Result<ContainerSummary> {
     let active = container.state.status.is_active();
-    let endpoint = if active { query.endpoint(&container.id)? } else { None };
-    let published = endpoint.map(|endpoint| endpoint.plan.ports).unwrap_or_default();
+    let endpoints = if active { query.endpoints(&container.id)? } else { Vec::new() };
+    let published: Vec<PublishedPort> =
+        endpoints.into_iter().flat_map(|endpoint| endpoint.plan.ports).collect();
     let exposed = if active {
         container.config.exposed_ports.iter().flat_map(|set| set.keys()).collect()
     } else {
@@ -203,7 +230,7 @@ fn summary(query: &Query<'_>, container: &ContainerRecord) -> Result<ContainerSu
             .filter(|entry| entry.kind != MountKind::Tmpfs)
             .map(|entry| entry.source.clone())
             .collect(),
-        networks: vec![network_name(&container.host_config.network_mode).to_owned()],
+        networks: network_names(query, container)?.into_iter().map(|(name, _)| name).collect(),
         labels: container.config.labels.clone().unwrap_or_default(),
     })
 }
@@ -234,12 +261,16 @@ fn image_name(query: &Query<'_>, container: &ContainerRecord) -> Result<String> 
     Ok(if same { name.clone() } else { id.to_owned() })
 }
 
-/// The network's name as lists show it.
-pub(crate) fn network_name(mode: &str) -> &str {
-    match mode {
-        "" | "default" => crate::network::BRIDGE_NETWORK,
-        other => other,
+/// The networks that a container is connected to, with their ids as far as they exist.
+fn network_names(query: &Query<'_>, container: &ContainerRecord) -> Result<Vec<(String, String)>> {
+    let mut names = Vec::new();
+    for connection in query.connections(&container.id)? {
+        let network = query.network_by_name(&connection.network)?;
+        let id = network.map(|network| network.id.as_str().to_owned()).unwrap_or_default();
+        names.push((connection.network, id));
     }
+    names.sort();
+    Ok(names)
 }
 
 /// What a container is doing, in words.
@@ -262,8 +293,14 @@ fn status_text(container: &ContainerRecord, now: Timestamp) -> String {
         ContainerStatus::Running | ContainerStatus::Paused => {
             let up =
                 parse(&state.started_at).map(|at| human_duration(nanoseconds_between(at, now)));
-            let paused = if state.status == ContainerStatus::Paused { " (Paused)" } else { "" };
-            format!("Up {}{paused}", up.unwrap_or_default())
+            let note = match (state.status, state.health.as_ref().map(|health| health.status)) {
+                (ContainerStatus::Paused, _) => " (Paused)",
+                (_, Some(HealthStatus::Starting)) => " (health: starting)",
+                (_, Some(HealthStatus::Healthy)) => " (healthy)",
+                (_, Some(HealthStatus::Unhealthy)) => " (unhealthy)",
+                (_, None) => "",
+            };
+            format!("Up {}{note}", up.unwrap_or_default())
         }
     }
 }

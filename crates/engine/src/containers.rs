@@ -1,11 +1,13 @@
 //! Operations on containers.
 
+use orlop_runtime::attach::Client;
 use orlop_types::ContainerId;
 use serde_json::Value;
 
 use crate::{
-    BootStart, ContainerQuery, ContainerSummary, CreateRequest, Created, Engine, ExecRequest,
-    LogEntry, LogOptions, RemoveOptions, Result, StartOptions, Started, StopOptions, WaitCondition,
+    BootStart, ContainerQuery, ContainerStats, ContainerSummary, CreateRequest, Created, Engine,
+    ExecId, ExecRequest, ExecStart, LogEntry, LogOptions, ProcessList, RemoveOptions, Result,
+    StartOptions, Started, StopOptions, WaitCondition,
 };
 
 impl Engine {
@@ -62,6 +64,21 @@ impl Engine {
         Ok(self.containers().unpause(name)?)
     }
 
+    /// Lists the processes of a container; `args` are those of `ps`.
+    pub fn container_top(&self, name: &str, args: &[String]) -> Result<ProcessList> {
+        Ok(self.containers().top(name, args)?)
+    }
+
+    /// What a container has used of the machine.
+    pub fn container_stats(&self, name: &str) -> Result<ContainerStats> {
+        Ok(self.containers().stats(name)?)
+    }
+
+    /// What every container has used of the machine; `all` includes those that do not run.
+    pub fn container_stats_all(&self, all: bool) -> Result<Vec<ContainerStats>> {
+        Ok(self.containers().stats_all(all)?)
+    }
+
     /// Starts the containers whose restart policy says so, as Docker's daemon does when it starts.
     pub fn start_all(&self) -> Result<Vec<BootStart>> {
         Ok(self.containers().start_all()?)
@@ -90,6 +107,31 @@ impl Engine {
     /// Runs a process in a container, on the caller's own standard streams; its exit code.
     pub fn container_exec(&self, name: &str, request: &ExecRequest) -> Result<u8> {
         Ok(self.containers().exec(name, request)?)
+    }
+
+    /// Prepares a process in a running container.
+    pub fn exec_create(&self, name: &str, request: &ExecRequest) -> Result<ExecId> {
+        Ok(self.containers().exec_create(name, request)?)
+    }
+
+    /// Starts a prepared process; the connection to its streams unless it is detached.
+    pub fn exec_start(&self, id: &ExecId, start: ExecStart) -> Result<Option<Client>> {
+        Ok(self.containers().exec_start(id, start)?)
+    }
+
+    /// Shows everything about a process that was added to a container.
+    pub fn exec_inspect(&self, id: &ExecId) -> Result<Value> {
+        Ok(self.containers().exec_inspect(id)?)
+    }
+
+    /// Sets the size of the terminal of a process that was added to a container.
+    pub fn exec_resize(&self, id: &ExecId, rows: u16, columns: u16) -> Result<()> {
+        Ok(self.containers().exec_resize(id, rows, columns)?)
+    }
+
+    /// The work of the helper that holds such a process.
+    pub fn exec_run(&self, container: &ContainerId, id: &ExecId) -> Result<()> {
+        Ok(self.containers().exec_run(container, id)?)
     }
 
     /// What the monitor has run when its container has ended.

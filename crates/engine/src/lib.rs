@@ -18,6 +18,8 @@ mod prune;
 mod reap;
 mod run;
 mod volumes;
+mod writable;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -33,7 +35,7 @@ pub use check::{CheckReport, Finding, Repair, Severity};
 pub use disk_usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
 pub use error::Error;
 pub use events::EventQuery;
-pub use inspect::InspectKind;
+pub use inspect::{ContainerSizes, InspectKind};
 pub use prune::ContainersPruned;
 pub use run::{RunOptions, RunOutcome};
 
@@ -46,10 +48,12 @@ pub use orlop_container::{
     BootStart, ContainerQuery, ContainerSummary, CreateRequest, Created, ExecId, ExecRequest, ExecStart, LogOptions,
     RemoveOptions, ContainerStats, ProcessList, StartOptions, Started, StatsSample, StopOptions, WaitCondition,
 };
+pub use orlop_container::{Change, CommitRequest};
 pub use orlop_image::{
-    HistoryItem, ImageSummary, ImportOptions, Platform, Removal,
-    RemoveOptions as ImageRemoveOptions,
+    HistoryItem, ImageSummary, ImportOptions, LoadOptions, LoadSource, Loaded, Platform, Removal,
+    RemoveOptions as ImageRemoveOptions, SavePlan,
 };
+pub use orlop_layer::ChangeKind;
 pub use orlop_meta::EventRecord;
 pub use orlop_runtime::attach::{DETACH_KEYS, hold_signals, parse_detach_keys};
 pub use orlop_runtime::log::{LogEntry, LogStream};

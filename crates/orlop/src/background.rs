@@ -1,4 +1,5 @@
-//! What the engine starts in the background: `monitor`, `reap`, `container-ended ID`.
+//! What the engine starts in the background: `monitor`, `reap`, `container-ended ID`,
+//! `exec-run CONTAINER ID`.
 //!
 //! Such a process is started by the engine itself with the global options written out in full, each
 //! followed by its value, then the name of the face. Anything else is the command line's.
@@ -24,6 +25,8 @@ pub(crate) enum Background {
     Reap(Store),
     /// Draws the consequences of a container's end.
     ContainerEnded(Store, String),
+    /// Holds a process that was added to a container: the container's id and the process's.
+    ExecRun(Store, String, String),
 }
 
 /// The store that a background process works on.
@@ -57,6 +60,9 @@ impl Background {
             ["monitor"] => Some(Self::Monitor),
             ["reap"] => Some(Self::Reap(store)),
             ["container-ended", id] => Some(Self::ContainerEnded(store, (*id).to_owned())),
+            ["exec-run", container, id] => {
+                Some(Self::ExecRun(store, (*container).to_owned(), (*id).to_owned()))
+            }
             _ => None,
         }
     }
@@ -71,6 +77,9 @@ impl Background {
             Self::ContainerEnded(store, id) => {
                 store.open().and_then(|engine| Ok(engine.container_ended(&id.parse()?)?))
             }
+            Self::ExecRun(store, container, id) => store
+                .open()
+                .and_then(|engine| Ok(engine.exec_run(&container.parse()?, &id.parse()?)?)),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -118,6 +127,10 @@ mod tests {
         );
         let ended = recognise(&["orlop", "--root", "/r", "container-ended", "ab"]);
         assert!(matches!(ended, Some(Background::ContainerEnded(_, id)) if id == "ab"));
+        let exec = recognise(&["orlop", "--root", "/r", "exec-run", "c", "e"]);
+        assert!(
+            matches!(exec, Some(Background::ExecRun(_, container, id)) if (container.as_str(), id.as_str()) == ("c", "e"))
+        );
         for command in [
             &["orlop"][..],
             &["orlop", "monitor"],

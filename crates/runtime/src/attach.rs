@@ -25,7 +25,12 @@ const READ_BYTES: usize = 64 << 10;
 
 /// Connects to the monitor of a run directory.
 pub fn connect(run_dir: &Path) -> Result<Client, Error> {
-    match orlop_sys::pty::connect_unix(&run_dir.join(SOCKET_NAME)) {
+    connect_to(&run_dir.join(SOCKET_NAME))
+}
+
+/// Connects to whoever serves a process on this socket.
+pub fn connect_to(socket: &Path) -> Result<Client, Error> {
+    match orlop_sys::pty::connect_unix(socket) {
         Ok(stream) => Ok(Client::new(stream)),
         Err(error)
             if matches!(
