@@ -32,7 +32,7 @@ pub mod user;
 
 pub use error::Error;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use orlop_types::network::NetworkPlan;
@@ -131,4 +131,12 @@ pub trait ContainerNetwork {
 
     /// Takes back what outlives the namespace (published ports); every step is tried.
     fn leave(&mut self) -> Result<(), StartError>;
+
+    /// A file that becomes readable when [`ContainerNetwork::work`] has something to do.
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Does what waits (questions about names) without waiting for anything.
+    fn work(&mut self) {}
 }

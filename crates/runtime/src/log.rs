@@ -1,23 +1,26 @@
-//! A container's kept output, in the format of Docker's `json-file` driver.
+//! A container's kept output: Docker's `json-file` and `local` formats, rotated and compressed.
 //!
-//! One JSON document a line: `{"log":"text\n","stream":"stdout","time":"RFC 3339"}`; a line of more
-//! than 16 KiB becomes several documents, of which only the last ends with a line feed. The newest
-//! file has the plan's name, older ones that name and `.1`, `.2`, … Only the monitor writes.
+//! `json-file`: one JSON document a line (`json`). `local`: framed binary records (`local`). A line of
+//! more than 16 KiB becomes several entries. The newest file has the plan's name, older ones that name
+//! and `.1`, `.2`, …, with `.gz` behind it where they are compressed. Only the monitor writes.
 
+mod json;
+mod local;
 mod read;
+mod rotate;
 
 pub use read::{LogReader, ReadOptions};
 
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt as _;
 
 use jiff::Timestamp;
 
 use crate::error::Error;
-use crate::plan::LogPlan;
+use crate::plan::{LogFiles, LogFormat, LogPlan};
+use rotate::Rotation;
 
 /// Bytes of one line that are kept in one document.
 pub const PIECE_MAX_BYTES: usize = 16 << 10;
@@ -51,58 +54,100 @@ pub struct LogEntry {
     pub time: Timestamp,
     /// A line with its line feed, or a piece of one without.
     pub text: String,
+    /// What the log driver's options add: labels, variables, the tag.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What is shown before a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prefix {
+    /// When it was written.
+    pub timestamps: bool,
+    /// Its attributes.
+    pub details: bool,
 }
 
 impl LogEntry {
-    /// Writes the text, after its time if asked for, as `docker logs` shows it.
-    pub fn write_to(&self, out: &mut dyn Write, timestamps: bool) -> io::Result<()> {
-        if timestamps {
+    /// Writes the text after what is asked for, as `docker logs` shows it.
+    pub fn write_to(&self, out: &mut dyn Write, prefix: Prefix) -> io::Result<()> {
+        if prefix.timestamps {
             write!(out, "{:.9} ", self.time)?;
+        }
+        if prefix.details {
+            for (index, (name, value)) in self.attributes.iter().enumerate() {
+                let comma = if index > 0 { "," } else { "" };
+                write!(out, "{comma}{}={}", escape_query(name), escape_query(value))?;
+            }
+            out.write_all(b" ")?;
         }
         out.write_all(self.text.as_bytes())
     }
 }
 
+/// Escapes text as Go's `url.QueryEscape` does.
+fn escape_query(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            b' ' => escaped.push('+'),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+/// One entry that is about to be written.
+#[derive(Clone, Copy, Debug)]
+struct Piece<'a> {
+    stream: LogStream,
+    /// A line with its line feed, or a piece of one without.
+    text: &'a [u8],
+    time: Timestamp,
+    /// Number of the piece of an overlong line, from 1; 0 for a line in one piece.
+    ordinal: u32,
+}
+
 /// Writes a container's output to its log.
 #[derive(Debug)]
 pub struct LogWriter {
-    path: PathBuf,
+    plan: LogFiles,
+    rotation: Rotation,
     file: File,
     size: u64,
-    max_size: u64,
-    max_files: u32,
     /// The beginning of an unfinished line of each stream.
     partial: [Vec<u8>; 2],
-    /// Documents that are not yet in the file.
+    /// How many pieces of the present line of each stream are written already.
+    pieces: [u32; 2],
+    /// Entries that are not yet in the file.
     batch: Vec<u8>,
+    /// What every entry carries, as the format writes it.
+    attributes: Vec<u8>,
 }
 
 impl LogWriter {
     /// Opens the log to append to it; `None` where the plan keeps nothing.
     pub fn open(plan: &LogPlan) -> Result<Option<Self>, Error> {
-        let LogPlan::JsonFile { path, max_size_bytes, max_files } = plan else { return Ok(None) };
-        let open = || -> io::Result<(File, u64)> {
-            let file = create(path)?;
-            let mut size = file.metadata()?.len();
-            let mut last = [b'\n'];
-            if size > 0 {
-                file.read_exact_at(&mut last, size - 1)?;
-            }
-            if last != [b'\n'] {
-                // A document that was cut off spoils itself only, not the next one.
-                (&file).write_all(b"\n")?;
-                size += 1;
-            }
-            Ok((file, size))
+        let LogPlan::Files(plan) = plan else { return Ok(None) };
+        let rotation = Rotation {
+            path: plan.path.clone(),
+            max_files: plan.max_files.max(1),
+            compress: plan.compress,
         };
-        let (file, size) = open().map_err(Error::file("open the log", path))?;
+        let (file, size) = open(plan).map_err(Error::file("open the log", &plan.path))?;
         Ok(Some(Self {
-            path: path.clone(),
+            attributes: match plan.format {
+                LogFormat::JsonFile => json::attributes(&plan.attributes),
+                LogFormat::Local => local::attributes(&plan.attributes),
+            },
+            plan: plan.clone(),
+            rotation,
             file,
             size,
-            max_size: *max_size_bytes,
-            max_files: (*max_files).max(1),
             partial: [Vec::new(), Vec::new()],
+            pieces: [0; 2],
             batch: Vec::new(),
         }))
     }
@@ -110,19 +155,18 @@ impl LogWriter {
     /// Takes output as it comes; whole lines are in the file afterwards.
     pub fn write(&mut self, stream: LogStream, bytes: &[u8], now: Timestamp) -> Result<(), Error> {
         let mut line = std::mem::take(&mut self.partial[stream as usize]);
-        let time = now.to_string();
         let mut result = Ok(());
         for segment in bytes.split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(segment);
             let mut start = 0;
             while line.len() - start > PIECE_MAX_BYTES {
                 let end = start + piece_len(&line[start..]);
-                result = result.and(self.append(stream, &line[start..end], &time));
+                result = result.and(self.append(stream, &line[start..end], now));
                 start = end;
             }
             line.drain(..start);
             if line.last() == Some(&b'\n') {
-                result = result.and(self.append(stream, &line, &time));
+                result = result.and(self.append(stream, &line, now));
                 line.clear();
             }
         }
@@ -135,30 +179,40 @@ impl LogWriter {
 
     /// Writes what was left without a line feed; to be called at the end of the output.
     pub fn finish(&mut self, now: Timestamp) -> Result<(), Error> {
-        let time = now.to_string();
         let mut result = Ok(());
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             let line = std::mem::take(&mut self.partial[stream as usize]);
             if !line.is_empty() {
-                result = result.and(self.append(stream, &line, &time));
+                result = result.and(self.append(stream, &line, now));
             }
         }
         result.and(self.flush())
     }
 
-    /// Adds one document, after rotating if the file has reached its limit.
-    fn append(&mut self, stream: LogStream, text: &[u8], time: &str) -> Result<(), Error> {
-        if self.max_size > 0 && self.size + self.batch.len() as u64 >= self.max_size {
+    /// Adds one entry, after rotating if the file has reached its limit.
+    fn append(&mut self, stream: LogStream, text: &[u8], time: Timestamp) -> Result<(), Error> {
+        let limit = self.plan.max_size_bytes;
+        if limit > 0 && self.size + self.batch.len() as u64 >= limit {
             self.flush()?;
-            self.rotate().map_err(Error::file("rotate the log", &self.path))?;
+            let rotated = self.rotation.rotate();
+            // What could not be renamed or compressed must not keep the rest from being written.
+            let opened = rotate::create(&self.plan.path);
+            let (file, size) = opened
+                .and_then(|file| Ok((file.metadata()?.len(), file)))
+                .map(|(size, file)| (file, size))
+                .map_err(Error::file("rotate the log", &self.plan.path))?;
+            (self.file, self.size) = (file, size);
+            rotated.map_err(Error::file("rotate the log", &self.plan.path))?;
         }
-        self.batch.extend_from_slice(b"{\"log\":\"");
-        escape_json(text, &mut self.batch);
-        self.batch.extend_from_slice(b"\",\"stream\":\"");
-        self.batch.extend_from_slice(stream.as_str().as_bytes());
-        self.batch.extend_from_slice(b"\",\"time\":\"");
-        self.batch.extend_from_slice(time.as_bytes());
-        self.batch.extend_from_slice(b"\"}\n");
+        let is_end = text.last() == Some(&b'\n');
+        let pieces = &mut self.pieces[stream as usize];
+        let ordinal = if is_end && *pieces == 0 { 0 } else { *pieces + 1 };
+        *pieces = if is_end { 0 } else { ordinal };
+        let piece = Piece { stream, text, time, ordinal };
+        match self.plan.format {
+            LogFormat::JsonFile => json::append(&piece, &self.attributes, &mut self.batch),
+            LogFormat::Local => local::append(&piece, &self.attributes, &mut self.batch),
+        }
         Ok(())
     }
 
@@ -174,45 +228,46 @@ impl LogWriter {
                 Ok(())
             }
             Err(error) => {
-                // The next line must not continue a torn document. If this fails too, a reader
+                // The next entry must not continue a torn one. If this fails too, a reader
                 // skips the two that ran together.
                 let _ = self.file.set_len(self.size);
-                Err(Error::file("write the log", &self.path)(error))
+                Err(Error::file("write the log", &self.plan.path)(error))
             }
         }
     }
+}
 
-    fn rotate(&mut self) -> io::Result<()> {
-        if self.max_files > 1 {
-            for number in (1..self.max_files - 1).rev() {
-                rename_if_there(&numbered(&self.path, number), &numbered(&self.path, number + 1))?;
-            }
-            rename_if_there(&self.path, &numbered(&self.path, 1))?;
-        } else {
-            fs::remove_file(&self.path)?;
+/// Opens the newest file; an entry at its end that was cut off must spoil itself only.
+fn open(plan: &LogFiles) -> io::Result<(File, u64)> {
+    if let (LogFormat::Local, Some(directory)) = (plan.format, plan.path.parent()) {
+        // The driver has a directory of its own.
+        match std::fs::create_dir(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
-        self.file = create(&self.path)?;
-        self.size = 0;
-        Ok(())
     }
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    File::options().read(true).append(true).create(true).mode(0o640).open(path)
-}
-
-fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+    let file = rotate::create(&plan.path)?;
+    let mut size = file.metadata()?.len();
+    match plan.format {
+        LogFormat::JsonFile => {
+            let mut last = [b'\n'];
+            if size > 0 {
+                file.read_exact_at(&mut last, size - 1)?;
+            }
+            if last != [b'\n'] {
+                (&file).write_all(b"\n")?;
+                size += 1;
+            }
+        }
+        LogFormat::Local => {
+            let whole = local::whole_length(&file, size)?;
+            if whole < size {
+                file.set_len(whole)?;
+                size = whole;
+            }
+        }
     }
-}
-
-/// The name of an older file.
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(format!(".{number}"));
-    PathBuf::from(name)
+    Ok((file, size))
 }
 
 /// How much of an overlong line goes into one document: the limit, less what it would cut off a
@@ -223,47 +278,6 @@ fn piece_len(line: &[u8]) -> usize {
         .rev()
         .find(|end| line.get(*end).is_none_or(|byte| !continues(*byte)))
         .unwrap_or(PIECE_MAX_BYTES)
-}
-
-/// Appends text as the inside of a JSON string; what is not UTF-8 becomes U+FFFD, and the
-/// characters that HTML and JavaScript treat specially are escaped, as Docker does.
-fn escape_json(text: &[u8], out: &mut Vec<u8>) {
-    for chunk in text.utf8_chunks() {
-        escape_valid(chunk.valid(), out);
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice(br"\ufffd");
-        }
-    }
-}
-
-fn escape_valid(text: &str, out: &mut Vec<u8>) {
-    let bytes = text.as_bytes();
-    let mut plain_from = 0;
-    let mut index = 0;
-    while index < bytes.len() {
-        let (length, escape): (usize, Option<String>) = match bytes[index] {
-            b'"' => (1, Some("\\\"".to_owned())),
-            b'\\' => (1, Some("\\\\".to_owned())),
-            b'\n' => (1, Some("\\n".to_owned())),
-            b'\r' => (1, Some("\\r".to_owned())),
-            b'\t' => (1, Some("\\t".to_owned())),
-            byte @ (0..0x20 | b'<' | b'>' | b'&') => (1, Some(format!("\\u{byte:04x}"))),
-            0xe2 if bytes[index..].starts_with("\u{2028}".as_bytes()) => {
-                (3, Some(r"\u2028".to_owned()))
-            }
-            0xe2 if bytes[index..].starts_with("\u{2029}".as_bytes()) => {
-                (3, Some(r"\u2029".to_owned()))
-            }
-            _ => (1, None),
-        };
-        if let Some(escape) = escape {
-            out.extend_from_slice(&bytes[plain_from..index]);
-            out.extend_from_slice(escape.as_bytes());
-            plain_from = index + length;
-        }
-        index += length;
-    }
-    out.extend_from_slice(&bytes[plain_from..]);
 }
 
 #[cfg(test)]

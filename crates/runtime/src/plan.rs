@@ -4,6 +4,7 @@
 //! private to one version of the binary (a plan lives as long as one start), so a plan of another
 //! version is refused.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use orlop_sys::mount::RootfsRecipe;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::health::HealthPlan;
 
 /// Version of the plan's format.
-pub const PLAN_VERSION: u32 = 2;
+pub const PLAN_VERSION: u32 = 3;
 
 /// Everything that the monitor needs to run one container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub struct Plan {
     pub network: NetworkPlan,
     /// Where output is kept.
     pub log: LogPlan,
+    /// Namespaces of other containers that it joins.
+    pub shared: SharedNamespaces,
     /// How its health is checked, if it is.
     pub health: Option<HealthPlan>,
     /// Which runtime creates the process.
@@ -63,6 +66,15 @@ pub enum RuntimeChoice {
     Builtin,
     /// A program with the OCI runtime command line, for instance runc.
     External(PathBuf),
+}
+
+/// Namespaces of other containers, by their first process as the host numbers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedNamespaces {
+    /// Whose IPC namespace.
+    pub ipc: Option<i32>,
+    /// Whose process namespace.
+    pub pid: Option<i32>,
 }
 
 /// One mount inside the container.
@@ -112,6 +124,13 @@ pub enum MountSource {
         /// Path below the image's root that is mounted instead.
         subpath: Option<PathBuf>,
     },
+    /// The small init program (`--init`).
+    Init,
+    /// `/dev/shm` of a running process, given its pid on the host.
+    SharedMemory {
+        /// The process.
+        pid: i32,
+    },
 }
 
 /// A process inside a container: the first one, or one that `exec` adds.
@@ -143,13 +162,48 @@ pub struct ProcessPlan {
 pub enum LogPlan {
     /// Nowhere.
     None,
+    /// In files that are rotated.
+    Files(LogFiles),
+}
+
+/// Files that a container's output is kept in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFiles {
+    /// What is in them.
+    pub format: LogFormat,
+    /// The newest file.
+    pub path: PathBuf,
+    /// Bytes after which it is rotated; 0 is never.
+    pub max_size_bytes: u64,
+    /// How many files are kept, at least 1.
+    pub max_files: u32,
+    /// Whether older files are compressed.
+    pub compress: bool,
+    /// Labels, variables and the tag that are kept with each line.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// How output is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
     /// One JSON document a line, as Docker's `json-file` driver writes.
-    JsonFile {
-        /// The file.
-        path: PathBuf,
-        /// Bytes after which it is rotated; 0 is never.
-        max_size_bytes: u64,
-        /// How many files are kept, at least 1.
-        max_files: u32,
-    },
+    JsonFile,
+    /// Records of Docker's `local` driver.
+    Local,
+}
+
+impl LogFiles {
+    /// Plain `json-file` without a limit.
+    #[must_use]
+    pub fn json(path: PathBuf) -> Self {
+        Self {
+            format: LogFormat::JsonFile,
+            path,
+            max_size_bytes: 0,
+            max_files: 1,
+            compress: false,
+            attributes: BTreeMap::new(),
+        }
+    }
 }

@@ -316,6 +316,8 @@ fn source_name(mount: &PlannedMount) -> String {
         MountSource::Filesystem { filesystem, .. } => filesystem.mountpoint.display().to_string(),
         MountSource::Tmpfs { .. } => "tmpfs".to_owned(),
         MountSource::Image { .. } => "image".to_owned(),
+        MountSource::Init => "init".to_owned(),
+        MountSource::SharedMemory { .. } => "shm".to_owned(),
     }
 }
 
@@ -401,9 +403,8 @@ fn check_working_directory(root: &OwnedFd, cwd: &str) -> Result<(), StartError> 
 /// Sets `net.*` in the namespace that the caller stands in.
 fn set_network_parameters(bundle: &Bundle<'_>) -> Result<(), StartError> {
     for (name, value) in spec::sysctls(&bundle.plan.host_config)?.network {
-        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        fs::write(&path, value)
-            .map_err(|error| refused(format!("cannot set sysctl `{name}`: {error}")))?;
+        let path = spec::sysctl_path(&name);
+        fs::write(&path, value).map_err(|error| failed("write", &path, &error))?;
     }
     Ok(())
 }

@@ -16,9 +16,11 @@ use oci_spec::runtime::{
     Linux, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, RootBuilder,
     Spec,
 };
+use orlop_types::ParseError;
 use orlop_types::config::HostConfig;
 
 use crate::capabilities::{CapabilityRequest, CapabilitySet};
+use crate::plan::Plan;
 use crate::user::ContainerUser;
 use crate::{Bundle, StartError, seccomp};
 
@@ -49,6 +51,7 @@ pub fn build(input: SpecInput<'_>) -> Result<Spec, StartError> {
     let plan = input.bundle.plan;
     let config = &plan.host_config;
     let security = Security::parse(config)?;
+    resources::check_requests(config)?;
     let capabilities = capabilities(config, plan.process.privileged, input.permitted)?;
     let process = process(
         &plan.process,
@@ -70,7 +73,7 @@ pub fn build(input: SpecInput<'_>) -> Result<Spec, StartError> {
         .set_mounts(Some(mounts::mounts(input)?))
         .set_process(Some(process))
         .set_hostname(own_host_name.then(|| plan.hostname.clone()))
-        .set_annotations(None)
+        .set_annotations(annotations(config))
         .set_linux(Some(linux(input, security.seccomp(config, capabilities)?)?));
     Ok(spec)
 }
@@ -84,9 +87,6 @@ fn linux(input: SpecInput<'_>, seccomp: Option<LinuxSeccomp>) -> Result<Linux, S
     if config.privileged {
         masked.clear();
         read_only.clear();
-    } else if !input.legacy_cgroups.is_empty() {
-        // The tmpfs that carries the bound hierarchies is writable while they are mounted in it.
-        read_only.push(mounts::CGROUP_TARGET.to_owned());
     }
     let mut parameters = sysctls(config)?.runtime;
     if !plan.domainname.is_empty() && !is_host(&config.uts_mode) {
@@ -95,7 +95,7 @@ fn linux(input: SpecInput<'_>, seccomp: Option<LinuxSeccomp>) -> Result<Linux, S
     }
     let mut linux = Linux::default();
     linux
-        .set_namespaces(Some(namespaces(config, input.legacy_cgroups.is_empty())?))
+        .set_namespaces(Some(namespaces(plan)?))
         .set_cgroups_path(Some(PathBuf::from(&plan.cgroup)))
         .set_resources(Some(resources::resources(config)?))
         .set_devices(Some(resources::devices(config)?).filter(|devices| !devices.is_empty()))
@@ -107,32 +107,69 @@ fn linux(input: SpecInput<'_>, seccomp: Option<LinuxSeccomp>) -> Result<Linux, S
     Ok(linux)
 }
 
-/// The namespaces that are made new; `v2` says whether a private control group namespace can be had.
-fn namespaces(config: &HostConfig, v2: bool) -> Result<Vec<LinuxNamespace>, StartError> {
-    let mut kinds = vec![LinuxNamespaceType::Mount];
-    let shared: [(&str, &str, LinuxNamespaceType, &[&str]); 3] = [
-        ("UTS", &config.uts_mode, LinuxNamespaceType::Uts, &["", "private"]),
-        ("IPC", &config.ipc_mode, LinuxNamespaceType::Ipc, &["", "private", "shareable", "none"]),
-        ("PID", &config.pid_mode, LinuxNamespaceType::Pid, &["", "private"]),
+fn annotations(config: &HostConfig) -> Option<HashMap<String, String>> {
+    let annotations = config.annotations.as_ref()?;
+    Some(annotations.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+/// The namespaces that are made new or joined.
+fn namespaces(plan: &Plan) -> Result<Vec<LinuxNamespace>, StartError> {
+    let config = &plan.host_config;
+    let mut namespaces = vec![(LinuxNamespaceType::Mount, None)];
+    let joined = |pid: Option<i32>, name: &str| {
+        pid.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/{name}")))
+    };
+    let shared: [(&str, &str, LinuxNamespaceType, &[&str], Option<PathBuf>); 3] = [
+        ("UTS", &config.uts_mode, LinuxNamespaceType::Uts, &["", "private"], None),
+        (
+            "IPC",
+            &config.ipc_mode,
+            LinuxNamespaceType::Ipc,
+            &["", "private", "shareable", "none"],
+            joined(plan.shared.ipc, "ipc"),
+        ),
+        (
+            "PID",
+            &config.pid_mode,
+            LinuxNamespaceType::Pid,
+            &["", "private"],
+            joined(plan.shared.pid, "pid"),
+        ),
     ];
-    for (name, mode, kind, own) in shared {
-        if own.contains(&mode) {
-            kinds.push(kind);
+    for (name, mode, kind, own, path) in shared {
+        if own.contains(&mode) || path.is_some() {
+            namespaces.push((kind, path));
         } else if mode != "host" {
-            return Err(refused(format!("{name} mode `{mode}` is not supported")));
+            return Err(refused(format!("invalid {name} mode: {mode}")));
         }
     }
-    if v2 && config.cgroupns_mode == "private" {
-        kinds.push(LinuxNamespaceType::Cgroup);
+    if config.cgroupns_mode == "private" {
+        namespaces.push((LinuxNamespaceType::Cgroup, None));
     }
-    kinds
+    namespaces
         .into_iter()
-        .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build().map_err(refused))
+        .map(|(kind, path)| {
+            let builder = LinuxNamespaceBuilder::default().typ(kind);
+            let builder = match path {
+                Some(path) => builder.path(path),
+                None => builder,
+            };
+            builder.build().map_err(refused)
+        })
         .collect()
 }
 
 fn is_host(mode: &str) -> bool {
     mode == "host"
+}
+
+/// What Docker sets in each new network namespace: echo requests and low ports for everybody.
+const DEFAULT_NETWORK_SYSCTLS: [(&str, &str); 2] =
+    [("net.ipv4.ping_group_range", "0 2147483647"), ("net.ipv4.ip_unprivileged_port_start", "0")];
+
+/// The file of a kernel parameter.
+pub(crate) fn sysctl_path(name: &str) -> PathBuf {
+    PathBuf::from("/proc/sys").join(name.replace('.', "/"))
 }
 
 /// Kernel parameters, by who sets them.
@@ -148,6 +185,14 @@ pub(crate) struct Sysctls {
 /// Sorts the kernel parameters of a container.
 pub(crate) fn sysctls(config: &HostConfig) -> Result<Sysctls, StartError> {
     let mut sorted = Sysctls::default();
+    let own_network =
+        !is_host(&config.network_mode) && !config.network_mode.starts_with("container:");
+    for (name, value) in DEFAULT_NETWORK_SYSCTLS {
+        let chosen = config.sysctls.as_ref().is_some_and(|chosen| chosen.contains_key(name));
+        if own_network && !chosen && sysctl_path(name).exists() {
+            sorted.network.push((name.to_owned(), value.to_owned()));
+        }
+    }
     for (name, value) in config.sysctls.iter().flatten() {
         let plain =
             !name.is_empty() && !name.contains('/') && name.split('.').all(|part| !part.is_empty());
@@ -155,10 +200,16 @@ pub(crate) fn sysctls(config: &HostConfig) -> Result<Sysctls, StartError> {
             return Err(refused(format!("sysctl `{name}` is not a parameter name")));
         }
         if !name.starts_with("net.") {
+            let of_ipc = name.starts_with("kernel.") || name.starts_with("fs.mqueue.");
+            if of_ipc && is_host(&config.ipc_mode) {
+                return Err(refused(format!(
+                    "sysctl \"{name}\" is not allowed in the hosts ipc namespace"
+                )));
+            }
             sorted.runtime.insert(name.clone(), value.clone());
         } else if is_host(&config.network_mode) {
             return Err(refused(format!(
-                "sysctl \"{name}\" is not allowed in the host's network namespace"
+                "sysctl \"{name}\" not allowed in host network namespace"
             )));
         } else {
             sorted.network.push((name.clone(), value.clone()));
@@ -191,8 +242,18 @@ pub(crate) fn capabilities(
 pub(crate) struct Security {
     /// Whether set-user-id programs give nothing.
     pub(crate) no_new_privileges: bool,
+    /// Whether control groups are shown writable, if that is said.
+    pub(crate) writable_cgroups: Option<bool>,
     /// `unconfined`, `builtin`, a document or the path of one.
     profile: Option<String>,
+}
+
+/// Checks `--security-opt` before a container is made.
+///
+/// # Errors
+/// Docker's text for an option that is none.
+pub fn check_security(config: &HostConfig) -> Result<(), ParseError> {
+    Security::parse(config).map(drop).map_err(|error| ParseError::new(error.message))
 }
 
 impl Security {
@@ -200,18 +261,23 @@ impl Security {
     pub(crate) fn parse(config: &HostConfig) -> Result<Self, StartError> {
         let mut security = Self::default();
         for option in config.security_opt.iter().flatten() {
-            let (key, value) = match option.find(['=', ':']) {
-                Some(at) => (&option[..at], &option[at + 1..]),
-                None => (option.as_str(), ""),
-            };
-            match (key, value) {
-                ("no-new-privileges", "" | "true") => security.no_new_privileges = true,
-                ("no-new-privileges", "false") => security.no_new_privileges = false,
-                ("seccomp", profile) if !profile.is_empty() => {
-                    security.profile = Some(profile.to_owned());
+            let wrong = |number| refused(format!("invalid --security-opt {number}: \"{option}\""));
+            match option.as_str() {
+                "no-new-privileges" => security.no_new_privileges = true,
+                "writable-cgroups" => security.writable_cgroups = Some(true),
+                "disable" => {}
+                pair => {
+                    let pair = pair.split_once('=').or_else(|| pair.split_once(':'));
+                    let (key, value) = pair.ok_or_else(|| wrong(1))?;
+                    let switch = || go_boolean(value).ok_or_else(|| wrong(2));
+                    match key {
+                        "no-new-privileges" => security.no_new_privileges = switch()?,
+                        "writable-cgroups" => security.writable_cgroups = Some(switch()?),
+                        "seccomp" => security.profile = Some(value.to_owned()),
+                        "label" | "apparmor" => {}
+                        _ => return Err(wrong(2)),
+                    }
                 }
-                ("label" | "apparmor", _) => {}
-                _ => return Err(refused(format!("invalid --security-opt: \"{option}\""))),
             }
         }
         Ok(security)
@@ -225,8 +291,8 @@ impl Security {
     ) -> Result<Option<LinuxSeccomp>, StartError> {
         match self.profile.as_deref() {
             Some("unconfined") => Ok(None),
-            None | Some("builtin") if config.privileged => Ok(None),
-            None | Some("builtin") => Ok(Some(seccomp::docker_default(capabilities))),
+            None | Some("builtin" | "") if config.privileged => Ok(None),
+            None | Some("builtin" | "") => Ok(Some(seccomp::docker_default(capabilities))),
             Some(document) if document.trim_start().starts_with('{') => {
                 seccomp::parse(document.as_bytes(), capabilities).map(Some).map_err(refused)
             }
@@ -237,6 +303,15 @@ impl Security {
                 seccomp::parse(&document, capabilities).map(Some).map_err(refused)
             }
         }
+    }
+}
+
+/// What Go's `strconv.ParseBool` knows.
+fn go_boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 

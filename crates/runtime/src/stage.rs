@@ -6,6 +6,7 @@
 //! because afterwards nothing is shared with the host any more and a shared mount could not be had.
 //! A path below a source is resolved by the kernel, confined to it, and mounted by descriptor.
 
+pub(crate) mod own;
 pub mod view;
 
 use std::collections::BTreeMap;
@@ -51,12 +52,14 @@ pub(crate) struct Stage {
 
 /// Opens and clones every source, in the namespace of the caller.
 pub(crate) fn prepare(plan: &Plan) -> Result<Prepared, StartError> {
+    view::wait_for_copies(&plan.rootfs)?;
     let rootfs = mount::mount_rootfs(&plan.rootfs).map_err(Error::from)?;
     let mounts = plan.mounts.iter().map(|mount| match &mount.source {
         MountSource::Bind { path, subpath, recursive } => {
             prepare_bind(mount, path, subpath.as_deref(), *recursive).map(Some)
         }
-        MountSource::Tmpfs { .. } | MountSource::Filesystem { .. } => Ok(None),
+        MountSource::Tmpfs { .. } | MountSource::Filesystem { .. } | MountSource::Init => Ok(None),
+        MountSource::SharedMemory { pid } => own::shared_memory(*pid).map(Some),
         MountSource::Image { recipe, .. } => {
             Ok(Some(mount::mount_rootfs(recipe).map_err(Error::from)?))
         }
@@ -238,6 +241,7 @@ impl Prepared {
         let rootfs = directory.join("rootfs");
         make_directory(&rootfs)?;
         mount::attach(&self.rootfs, &rootfs).map_err(Error::from)?;
+        own::cgroup_places(&directory)?;
         let (wholes, uses) = stage_filesystems(plan, &directory, self.filesystems)?;
         let mut staged = Vec::with_capacity(self.mounts.len());
         for (index, (mount, planned)) in self.mounts.into_iter().zip(&plan.mounts).enumerate() {
@@ -250,6 +254,7 @@ impl Prepared {
                     let whole = wholes.get(&filesystem.users).map(PathBuf::as_path);
                     stage_part(planned, whole, filesystem, subpath.as_deref(), &target)?;
                 }
+                (MountSource::Init, _) => own::init(&target)?,
                 (_, Some(mount)) => attach_to_new(&mount, &target)?,
                 (_, None) => {
                     staged.push(None);

@@ -25,6 +25,7 @@ pub(crate) fn plan(run_dir: &Path) -> Plan {
         network: NetworkPlan::None,
         log: LogPlan::None,
         health: None,
+        shared: Default::default(),
         runtime: RuntimeChoice::Builtin,
         finish: Vec::new(),
     }

@@ -16,7 +16,7 @@ use orlop_runtime::launch::{LaunchOptions, Launched, launch};
 use orlop_runtime::log::{LogReader, ReadOptions};
 use orlop_runtime::monitor::{Handover, carry_out};
 use orlop_runtime::plan::{
-    LogPlan, MountSource, PLAN_VERSION, Plan, PlannedMount, ProcessPlan, RuntimeChoice,
+    LogFiles, LogFormat, LogPlan, MountSource, PLAN_VERSION, Plan, PlannedMount, ProcessPlan, RuntimeChoice,
 };
 use orlop_runtime::record::{Liveness, Record, liveness, read_after};
 use orlop_runtime::{Bundle, ContainerNetwork, CreatedProcess, Runtime, StartError, Stdio};
@@ -177,12 +177,9 @@ impl Container {
             cgroup: "/orlop-test/none".to_owned(),
             host_config: HostConfig::default(),
             network: NetworkPlan::None,
-            log: LogPlan::JsonFile {
-                path: self.path("c-json.log"),
-                max_size_bytes: 0,
-                max_files: 1,
-            },
+            log: LogPlan::Files(LogFiles::json(self.path("c-json.log"))),
             health: None,
+        shared: Default::default(),
             runtime: RuntimeChoice::Builtin,
             finish: vec!["/bin/touch".into(), self.path("finished").display().to_string()],
         }
@@ -211,7 +208,7 @@ impl Container {
     }
 
     fn log(&self) -> String {
-        let reader = LogReader::open(&self.path("c-json.log"), ReadOptions::default()).unwrap();
+        let reader = LogReader::open(&self.path("c-json.log"), LogFormat::JsonFile, ReadOptions::default()).unwrap();
         reader.map(|entry| entry.unwrap().text).collect()
     }
 

@@ -7,6 +7,7 @@ pub mod confined;
 pub mod exec;
 pub mod fault;
 pub mod fork;
+pub mod init;
 pub mod lock;
 pub mod mount;
 pub mod mount_filesystem;

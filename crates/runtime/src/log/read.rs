@@ -5,16 +5,17 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::fs::inotify;
-use serde::Deserialize;
 
-use super::{LogEntry, LogStream, numbered};
+use super::rotate::{self, Identity};
+use super::{LogEntry, LogStream, json, local};
 use crate::error::Error;
+use crate::plan::LogFormat;
 use crate::record::{Liveness, liveness};
 
 /// How many bytes are read at once.
@@ -59,13 +60,21 @@ enum Advance {
     End,
 }
 
-/// Yields the documents of a log in order.
+/// One file of a log.
+#[derive(Debug)]
+struct Part {
+    identity: Identity,
+    file: File,
+}
+
+/// Yields the entries of a log in order.
 #[derive(Debug)]
 pub struct LogReader {
     path: PathBuf,
     options: ReadOptions,
     /// The files that are yet to be read, oldest first; the first one is being read.
-    files: VecDeque<File>,
+    files: VecDeque<Part>,
+    format: LogFormat,
     /// Bytes that were read but not yielded, from `start` on.
     buffer: Vec<u8>,
     start: usize,
@@ -75,18 +84,19 @@ pub struct LogReader {
 
 impl LogReader {
     /// Opens a log; one that does not exist is empty.
-    pub fn open(path: &Path, options: ReadOptions) -> Result<Self, Error> {
+    pub fn open(path: &Path, format: LogFormat, options: ReadOptions) -> Result<Self, Error> {
         let failed = |source| Error::File { op: "read the log", path: path.to_owned(), source };
         let watch = options.follow.as_deref().map(|run_dir| watch(path, run_dir)).transpose();
         let watch = watch.map_err(failed)?;
         let mut files = open_from(path, None).map_err(failed)?;
         if let Some(tail) = options.tail {
-            seek_to_tail(&mut files, tail).map_err(failed)?;
+            seek_to_tail(&mut files, format, tail).map_err(failed)?;
         }
         Ok(Self {
             path: path.to_owned(),
             options,
             files,
+            format,
             buffer: Vec::new(),
             start: 0,
             watch,
@@ -94,20 +104,49 @@ impl LogReader {
         })
     }
 
-    /// Finds the next whole line in the buffer, or makes it larger; `None` at the end.
-    fn next_line(&mut self) -> Result<Option<std::ops::Range<usize>>, Error> {
+    /// Finds a whole entry in the buffer; for JSON lines, `searched` bytes hold no end of one. What is
+    /// none is skipped.
+    fn find_entry(&mut self, searched: &mut usize) -> Option<std::ops::Range<usize>> {
+        match self.format {
+            LogFormat::JsonFile => {
+                let rest = &self.buffer[self.start + *searched..];
+                if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line = self.start..self.start + *searched + length;
+                    self.start = line.end + 1;
+                    return Some(line);
+                }
+                *searched += rest.len();
+                if *searched > LINE_MAX_BYTES {
+                    (self.start, *searched) = (self.buffer.len(), 0);
+                }
+                None
+            }
+            LogFormat::Local => {
+                let rest = self.buffer.get(self.start..)?;
+                let frame = local::FRAME_BYTES as usize;
+                let length = rest.first_chunk::<{ local::FRAME_BYTES as usize }>()?;
+                let length = u32::from_be_bytes(*length);
+                if u64::from(length) > local::RECORD_MAX_BYTES {
+                    // Nothing behind it can be found any more.
+                    self.start = self.buffer.len();
+                    return None;
+                }
+                let end = frame + length as usize;
+                rest.get(..end + frame)?;
+                let message = self.start + frame..self.start + end;
+                self.start += end + frame;
+                Some(message)
+            }
+        }
+    }
+
+    /// Finds the next whole entry, reading on as far as needed; `None` at the end.
+    fn next_entry(&mut self) -> Result<Option<std::ops::Range<usize>>, Error> {
         // Bytes after `start` that hold no line feed.
         let mut searched = 0;
         loop {
-            let rest = &self.buffer[self.start + searched..];
-            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
-                let line = self.start..self.start + searched + length;
-                self.start = line.end + 1;
-                return Ok(Some(line));
-            }
-            searched += rest.len();
-            if searched > LINE_MAX_BYTES {
-                (self.start, searched) = (self.buffer.len(), 0);
+            if let Some(entry) = self.find_entry(&mut searched) {
+                return Ok(Some(entry));
             }
             // Asked before reading: what was written by a monitor that is now dead is read below.
             let alive = self.is_alive()?;
@@ -135,7 +174,7 @@ impl LogReader {
 
     /// Reads one block; false at the end of the present file.
     fn fill(&mut self) -> io::Result<bool> {
-        let Some(file) = self.files.front_mut() else { return Ok(false) };
+        let Some(Part { file, .. }) = self.files.front_mut() else { return Ok(false) };
         self.buffer.drain(..self.start);
         self.start = 0;
         let old = self.buffer.len();
@@ -194,15 +233,20 @@ impl Iterator for LogReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
-            let line = match self.next_line() {
-                Ok(Some(line)) => line,
+            let range = match self.next_entry() {
+                Ok(Some(range)) => range,
                 Ok(None) => break,
                 Err(error) => {
                     self.ended = true;
                     return Some(Err(error));
                 }
             };
-            let Some(entry) = parse(&self.buffer[line]) else {
+            let bytes = &self.buffer[range];
+            let parsed = match self.format {
+                LogFormat::JsonFile => json::parse(bytes),
+                LogFormat::Local => local::parse(bytes),
+            };
+            let Some(entry) = parsed else {
                 // Torn by a crash or written by something else.
                 tracing::debug!(log = %self.path.display(), "malformed line skipped");
                 continue;
@@ -223,48 +267,24 @@ impl Iterator for LogReader {
     }
 }
 
-fn parse(line: &[u8]) -> Option<LogEntry> {
-    #[derive(Deserialize)]
-    struct Document {
-        log: String,
-        stream: String,
-        time: Timestamp,
-    }
-    let document: Document = serde_json::from_slice(line).ok()?;
-    let stream = match document.stream.as_str() {
-        "stdout" => LogStream::Stdout,
-        "stderr" => LogStream::Stderr,
-        _ => return None,
-    };
-    Some(LogEntry { stream, time: document.time, text: document.log })
-}
-
 /// Opens the files of a log that are newer than `present` (all without one), oldest first.
 ///
 /// The newest is opened first: if the log is rotated meanwhile, a file shows up twice, which is
 /// noticed, and none is missed. If `present` was removed, every file there is, is newer.
-fn open_from(path: &Path, present: Option<&File>) -> io::Result<VecDeque<File>> {
-    let identity = |file: &File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
-    let present = present.map(identity).transpose()?;
-    let mut files = VecDeque::new();
-    let mut seen = Vec::new();
+fn open_from(path: &Path, present: Option<&Part>) -> io::Result<VecDeque<Part>> {
+    let present = present.map(|part| part.identity);
+    let mut files: VecDeque<Part> = VecDeque::new();
     let mut missing = 0;
     for number in 0.. {
-        let name = if number == 0 { path.to_owned() } else { numbered(path, number) };
-        match File::open(name) {
-            Ok(file) => {
+        match rotate::open(path, number)? {
+            Some((identity, _)) if Some(identity) == present => break,
+            Some((identity, file)) => {
                 missing = 0;
-                let identity = identity(&file)?;
-                if Some(identity) == present {
-                    break;
-                }
-                if !seen.contains(&identity) {
-                    seen.push(identity);
-                    files.push_front(file);
+                if !files.iter().any(|part| part.identity == identity) {
+                    files.push_front(Part { identity, file });
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => missing += 1,
-            Err(error) => return Err(error),
+            None => missing += 1,
         }
         // One name is missing for a moment while the log is rotated.
         if missing == 2 {
@@ -274,19 +294,38 @@ fn open_from(path: &Path, present: Option<&File>) -> io::Result<VecDeque<File>> 
     Ok(files)
 }
 
-/// Skips all but the last `wanted` lines: drops older files and moves into the one where they begin.
-fn seek_to_tail(files: &mut VecDeque<File>, wanted: u64) -> io::Result<()> {
+/// Skips all but the last `wanted` entries: drops older files and moves into the one where they begin.
+fn seek_to_tail(files: &mut VecDeque<Part>, format: LogFormat, wanted: u64) -> io::Result<()> {
     let mut found = 0;
     for index in (0..files.len()).rev() {
-        let (position, lines) = tail_position(&files[index], wanted - found)?;
-        io::Seek::seek(&mut files[index], io::SeekFrom::Start(position))?;
-        found += lines;
+        let file = &files[index].file;
+        let (position, entries) = match format {
+            LogFormat::JsonFile => tail_position(file, wanted - found)?,
+            LogFormat::Local => local_tail_position(file, wanted - found)?,
+        };
+        io::Seek::seek(&mut files[index].file, io::SeekFrom::Start(position))?;
+        found += entries;
         if found == wanted {
             files.drain(..index);
             break;
         }
     }
     Ok(())
+}
+
+/// Where the last `wanted` records of a file begin, and how many there really are.
+fn local_tail_position(file: &File, wanted: u64) -> io::Result<(u64, u64)> {
+    let size = file.metadata()?.len();
+    let mut position = local::whole_length(file, size)?;
+    let mut found = 0;
+    while found < wanted {
+        match local::last_record(file, position)? {
+            Some(start) => position = start,
+            None => return Ok((0, found)),
+        }
+        found += 1;
+    }
+    Ok((position, found))
 }
 
 /// Where the last `wanted` whole lines of a file begin, and how many there really are.

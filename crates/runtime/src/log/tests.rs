@@ -1,7 +1,9 @@
 //! Tests of [`super`].
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use orlop_sys::lock::FileLock;
 
@@ -21,8 +23,11 @@ impl Log {
     }
 
     fn writer(&self, max_size_bytes: u64, max_files: u32) -> LogWriter {
-        let plan = LogPlan::JsonFile { path: self.path(), max_size_bytes, max_files };
-        LogWriter::open(&plan).unwrap().unwrap()
+        self.writer_of(LogFiles { max_size_bytes, max_files, ..LogFiles::json(self.path()) })
+    }
+
+    fn writer_of(&self, files: LogFiles) -> LogWriter {
+        LogWriter::open(&LogPlan::Files(files)).unwrap().unwrap()
     }
 
     fn text(&self) -> String {
@@ -30,7 +35,10 @@ impl Log {
     }
 
     fn read(&self, options: ReadOptions) -> Vec<String> {
-        LogReader::open(&self.path(), options).unwrap().map(|entry| entry.unwrap().text).collect()
+        LogReader::open(&self.path(), LogFormat::JsonFile, options)
+            .unwrap()
+            .map(|entry| entry.unwrap().text)
+            .collect()
     }
 }
 
@@ -124,7 +132,7 @@ fn tail_time_and_stream_select() {
     );
     let span = ReadOptions { since: Some(at(2)), until: Some(at(4)), ..all.clone() };
     assert_eq!(log.read(span), ["2\n", "3\n", "4\n"]);
-    let missing = LogReader::open(Path::new("/nonexistent/x"), all).unwrap();
+    let missing = LogReader::open(Path::new("/nonexistent/x"), LogFormat::JsonFile, all).unwrap();
     assert_eq!(missing.count(), 0);
 }
 
@@ -139,7 +147,7 @@ fn following_goes_through_rotations_until_the_lock_is_free() {
         follow: Some(log.directory.path().to_owned()),
         ..ReadOptions::default()
     };
-    let reader = LogReader::open(&log.path(), options).unwrap();
+    let reader = LogReader::open(&log.path(), LogFormat::JsonFile, options).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for number in 2..60 {
@@ -161,8 +169,13 @@ fn following_goes_through_rotations_until_the_lock_is_free() {
 
 #[test]
 fn timestamps_have_nine_digits() {
-    let entry = LogEntry { stream: LogStream::Stdout, time: at(0), text: "x\n".to_owned() };
+    let entry = LogEntry {
+        stream: LogStream::Stdout,
+        time: at(0),
+        text: "x\n".to_owned(),
+        attributes: [("k".to_owned(), "a b&".to_owned())].into(),
+    };
     let mut out = Vec::new();
-    entry.write_to(&mut out, true).unwrap();
-    assert_eq!(String::from_utf8(out).unwrap(), "2023-11-14T22:13:20.120000000Z x\n");
+    entry.write_to(&mut out, Prefix { timestamps: true, details: true }).unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), "2023-11-14T22:13:20.120000000Z k=a+b%26 x\n");
 }

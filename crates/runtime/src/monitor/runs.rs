@@ -111,7 +111,10 @@ impl<'a> Runs<'a> {
         let bundle = Bundle { plan: self.plan, rootfs: &stage.rootfs, staged: &stage.staged };
         let mut prober = Prober::new(bundle, self.runtime);
         self.serving.begin(self.state.log.take(), streams, pid);
+        let wake = self.network.wake_fd().and_then(|fd| fd.try_clone_to_owned().ok());
+        self.serving.watch(wake);
         let failure = self.until_ended(prober.as_mut()).err();
+        self.serving.watch(None);
         if let Some(prober) = &mut prober {
             prober.abandon();
         }
@@ -154,6 +157,7 @@ impl<'a> Runs<'a> {
             if served? {
                 return Ok(());
             }
+            self.network.work();
             if let Some(record) = prober.as_deref_mut().and_then(Prober::tick) {
                 self.record(&record);
             }

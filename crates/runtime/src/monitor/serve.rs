@@ -106,6 +106,8 @@ pub(super) struct Serving<'a> {
     /// When the exit code was sent.
     announced: Option<Instant>,
     taken_over: bool,
+    /// Somebody else's file to wake up for.
+    also: Option<OwnedFd>,
     scratch: Vec<u8>,
 }
 
@@ -124,6 +126,7 @@ impl<'a> Serving<'a> {
             ended: None,
             announced: None,
             taken_over: false,
+            also: None,
             scratch: vec![0; PAYLOAD_MAX_BYTES],
         }
     }
@@ -274,6 +277,11 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// Wakes up for one more file, on which somebody else then works.
+    pub(super) fn watch(&mut self, file: Option<OwnedFd>) {
+        self.also = file;
+    }
+
     /// Waits for something to happen, no longer than `limit`, and handles all of it.
     fn step(
         &mut self,
@@ -349,6 +357,9 @@ impl<'a> Serving<'a> {
             self.outputs.iter().map(|output| watch(output.fd.as_fd(), PollFlags::IN)).collect()
         };
         // Looked at after every step, whatever has happened.
+        if let Some(fd) = &self.also {
+            fds.push(PollFd::new(fd, PollFlags::IN));
+        }
         for fd in prober.iter().flat_map(|prober| prober.fds()) {
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }

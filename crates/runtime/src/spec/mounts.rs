@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, MountBuilder};
-use orlop_types::config::HostConfig;
 use rustix::fs::{Mode, OFlags};
 
 use super::{SpecInput, is_host, refused};
-use crate::StartError;
-use crate::plan::{MountSource, PlannedMount};
+use crate::plan::{MountSource, Plan, PlannedMount};
 use crate::user::RESOLVE;
+use crate::{StartError, stage};
 
 /// Where control groups are shown.
 pub(super) const CGROUP_TARGET: &str = "/sys/fs/cgroup";
@@ -34,7 +33,7 @@ const LEGACY_CONTROLLERS: [&str; 12] = [
 pub(super) fn mounts(input: SpecInput<'_>) -> Result<Vec<Mount>, StartError> {
     let plan = input.bundle.plan;
     let mut mounts = Vec::new();
-    for mount in defaults(&plan.host_config, input.legacy_cgroups)? {
+    for mount in defaults(plan, input.legacy_cgroups)? {
         if !is_replaced(mount.destination(), &plan.mounts) {
             mounts.push(mount);
         }
@@ -72,11 +71,11 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
 }
 
 /// Docker's own mounts.
-fn defaults(
-    config: &HostConfig,
-    legacy_cgroups: &[(PathBuf, PathBuf)],
-) -> Result<Vec<Mount>, StartError> {
+fn defaults(plan: &Plan, legacy_cgroups: &[(PathBuf, PathBuf)]) -> Result<Vec<Mount>, StartError> {
+    let config = &plan.host_config;
     let system = if config.privileged { "rw" } else { "ro" };
+    let writable = super::Security::parse(config)?.writable_cgroups.unwrap_or(config.privileged);
+    let cgroups = if writable { "rw" } else { "ro" };
     let shared_memory = format!("size={}", config.shm_size);
     let host_ipc = is_host(&config.ipc_mode);
     let mut mounts = vec![
@@ -95,16 +94,16 @@ fn defaults(
             CGROUP_TARGET,
             "cgroup",
             "cgroup",
-            &[system, "nosuid", "noexec", "nodev"],
+            &[cgroups, "nosuid", "noexec", "nodev"],
         )?);
     } else {
         mounts.push(mount(
             CGROUP_TARGET,
-            "tmpfs",
-            "tmpfs",
-            &["nosuid", "noexec", "nodev", "mode=755"],
+            "bind",
+            stage::own::cgroup_directory(&stage::directory(&plan.run_dir)),
+            &["bind", cgroups, "nosuid", "noexec", "nodev"],
         )?);
-        mounts.extend(legacy_binds(legacy_cgroups, system)?);
+        mounts.extend(legacy_binds(legacy_cgroups, cgroups)?);
     }
     if host_ipc {
         mounts.push(mount(
@@ -122,6 +121,7 @@ fn defaults(
         return Ok(mounts);
     }
     mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?);
+    // Another container's comes with the planned mounts.
     if config.ipc_mode != "none" {
         let options = ["nosuid", "noexec", "nodev", "mode=1777", &shared_memory];
         mounts.push(mount("/dev/shm", "tmpfs", "shm", &options)?);

@@ -5,10 +5,11 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    LinuxCpu, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder,
-    LinuxDeviceType, LinuxMemory, LinuxPidsBuilder, LinuxResources,
+    LinuxBlockIo, LinuxCpu, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup,
+    LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxMemory, LinuxPidsBuilder, LinuxResources,
+    LinuxThrottleDeviceBuilder, LinuxWeightDeviceBuilder,
 };
-use orlop_types::config::{DeviceMapping, HostConfig};
+use orlop_types::config::{DeviceMapping, HostConfig, ThrottleDevice};
 
 use super::refused;
 use crate::StartError;
@@ -40,7 +41,8 @@ pub(super) fn resources(config: &HostConfig) -> Result<LinuxResources, StartErro
     resources
         .set_devices(Some(device_rules(config)?))
         .set_memory(memory(config))
-        .set_cpu(cpu(config));
+        .set_cpu(cpu(config))
+        .set_block_io(block_io(config)?);
     if let Some(limit) = config.pids_limit.filter(|&limit| limit > 0) {
         resources
             .set_pids(Some(LinuxPidsBuilder::default().limit(limit).build().map_err(refused)?));
@@ -78,7 +80,9 @@ fn swap_is_accounted() -> bool {
 fn cpu(config: &HostConfig) -> Option<LinuxCpu> {
     let mut cpu = LinuxCpu::default();
     let positive = |value: i64| u64::try_from(value).ok().filter(|&value| value > 0);
-    cpu.set_shares(positive(config.cpu_shares));
+    cpu.set_shares(positive(config.cpu_shares))
+        .set_realtime_period(positive(config.cpu_realtime_period))
+        .set_realtime_runtime(Some(config.cpu_realtime_runtime).filter(|&time| time != 0));
     if config.nano_cpus > 0 {
         let quota = i128::from(config.nano_cpus) * i128::from(CPU_PERIOD_US) / 1_000_000_000;
         cpu.set_period(Some(CPU_PERIOD_US)).set_quota(i64::try_from(quota).ok());
@@ -92,6 +96,42 @@ fn cpu(config: &HostConfig) -> Option<LinuxCpu> {
     let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     cpu.set_cpus(named(&config.cpuset_cpus)).set_mems(named(&config.cpuset_mems));
     (cpu != LinuxCpu::default()).then_some(cpu)
+}
+
+/// Weights and limits of block devices.
+fn block_io(config: &HostConfig) -> Result<Option<LinuxBlockIo>, StartError> {
+    let mut limits = LinuxBlockIo::default();
+    if config.blkio_weight > 0 {
+        limits.set_weight(Some(config.blkio_weight));
+    }
+    let mut weights = Vec::new();
+    for device in config.blkio_weight_device.iter().flatten() {
+        let (major, minor) = device_number(&device.path)?;
+        let weight = LinuxWeightDeviceBuilder::default().major(major).minor(minor);
+        weights.push(weight.weight(device.weight).build().map_err(refused)?);
+    }
+    let throttle = |devices: &Option<Vec<ThrottleDevice>>| {
+        let mut limits = Vec::new();
+        for device in devices.iter().flatten() {
+            let (major, minor) = device_number(&device.path)?;
+            let limit = LinuxThrottleDeviceBuilder::default().major(major).minor(minor);
+            limits.push(limit.rate(device.rate).build().map_err(refused)?);
+        }
+        Ok::<_, StartError>(Some(limits).filter(|limits| !limits.is_empty()))
+    };
+    limits
+        .set_weight_device(Some(weights).filter(|weights| !weights.is_empty()))
+        .set_throttle_read_bps_device(throttle(&config.blkio_device_read_bps)?)
+        .set_throttle_write_bps_device(throttle(&config.blkio_device_write_bps)?)
+        .set_throttle_read_iops_device(throttle(&config.blkio_device_read_iops)?)
+        .set_throttle_write_iops_device(throttle(&config.blkio_device_write_iops)?);
+    Ok((limits != LinuxBlockIo::default()).then_some(limits))
+}
+
+fn device_number(path: &str) -> Result<(i64, i64), StartError> {
+    let status = fs::metadata(path).map_err(|error| refused(format!("stat {path}: {error}")))?;
+    let number = status.rdev();
+    Ok((i64::from(rustix::fs::major(number)), i64::from(rustix::fs::minor(number))))
 }
 
 /// Which devices may be used: none but the defaults and those that are asked for.
@@ -116,7 +156,29 @@ fn device_rules(config: &HostConfig) -> Result<Vec<LinuxDeviceCgroup>, StartErro
             )?);
         }
     }
+    for rule in config.device_cgroup_rules.iter().flatten() {
+        rules.push(parse_rule(rule)?);
+    }
     Ok(rules)
+}
+
+/// `c 1:3 rwm`, with `*` for all numbers.
+fn parse_rule(rule: &str) -> Result<LinuxDeviceCgroup, StartError> {
+    let wrong = || refused(format!("invalid device cgroup rule format: '{rule}'"));
+    let words: Vec<&str> = rule.split(' ').collect();
+    let [kind, numbers, access] = words.as_slice() else { return Err(wrong()) };
+    let kind = match *kind {
+        "a" => LinuxDeviceType::A,
+        "b" => LinuxDeviceType::B,
+        "c" => LinuxDeviceType::C,
+        _ => return Err(wrong()),
+    };
+    let (major, minor) = numbers.split_once(':').ok_or_else(wrong)?;
+    let number = |text: &str| match text {
+        "*" => Ok(None),
+        digits => digits.parse::<i64>().map(Some).map_err(|_| wrong()),
+    };
+    device_rule(true, kind, number(major)?, number(minor)?, access)
 }
 
 fn device_rule(
@@ -143,9 +205,18 @@ pub(super) fn devices(config: &HostConfig) -> Result<Vec<LinuxDevice>, StartErro
         collect_devices(Path::new("/dev"), Path::new("/dev"), &mut devices)?;
     }
     for mapping in config.devices.iter().flatten() {
-        devices.extend(mapped_devices(mapping)?);
+        // It is there already, among all others.
+        if !config.privileged || mapping.path_on_host != mapping.path_in_container {
+            devices.extend(mapped_devices(mapping)?);
+        }
     }
-    Ok(devices)
+    // Of two devices with one path the last one counts.
+    let mut kept: Vec<LinuxDevice> = Vec::with_capacity(devices.len());
+    for device in devices {
+        kept.retain(|earlier| earlier.path() != device.path());
+        kept.push(device);
+    }
+    Ok(kept)
 }
 
 /// The nodes of one `--device`: a node, or every node below a directory.
@@ -173,6 +244,24 @@ fn mapped_devices(mapping: &DeviceMapping) -> Result<Vec<LinuxDevice>, StartErro
         );
     }
     Ok(devices)
+}
+
+/// Refuses requests for devices by what they can do: there is no driver that would find them.
+pub(super) fn check_requests(config: &HostConfig) -> Result<(), StartError> {
+    let Some(request) = config.device_requests.iter().flatten().next() else { return Ok(()) };
+    if request.driver == "cdi" {
+        let names = request.device_ids.iter().flatten().cloned().collect::<Vec<_>>().join(", ");
+        return Err(refused(format!(
+            "CDI device injection failed: unresolvable CDI devices {names}"
+        )));
+    }
+    let sets: Vec<String> =
+        request.capabilities.iter().flatten().map(|set| format!("[{}]", set.join(" "))).collect();
+    Err(refused(format!(
+        "could not select device driver \"{}\" with capabilities: [{}]",
+        request.driver,
+        sets.join(" ")
+    )))
 }
 
 /// Adds every device node below a directory of the host.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use orlop_sys::mount::RootfsRecipe;
 use orlop_types::ContainerId;
-use orlop_types::config::{DeviceMapping, Ulimit};
+use orlop_types::config::{DeviceMapping, ThrottleDevice, Ulimit};
 use orlop_types::network::NetworkPlan;
 use serde_json::{Value, json};
 
@@ -31,6 +31,7 @@ fn plan(config: HostConfig) -> Plan {
         network: NetworkPlan::None,
         log: LogPlan::None,
         health: None,
+        shared: Default::default(),
         runtime: RuntimeChoice::Builtin,
         finish: Vec::new(),
     }
@@ -234,8 +235,12 @@ fn v1_control_groups_are_bound_read_only() {
         json!({"destination": "/sys/fs/cgroup/memory", "type": "bind",
         "source": "/sys/fs/cgroup/memory/orlop-1/abc", "options": ["bind", "ro", "nosuid", "noexec", "nodev"]})
     );
-    assert_eq!(spec["linux"]["readonlyPaths"][5], "/sys/fs/cgroup");
-    assert_eq!(namespaces(&spec), ["mount", "uts", "ipc", "pid"]);
+    assert_eq!(
+        spec["mounts"][4],
+        json!({"destination": "/sys/fs/cgroup", "type": "bind",
+        "source": "/run/orlop/containers/x/stage/cgroup", "options": ["bind", "ro", "nosuid", "noexec", "nodev"]})
+    );
+    assert_eq!(namespaces(&spec), ["mount", "uts", "ipc", "pid", "cgroup"]);
 }
 
 #[test]
@@ -268,10 +273,12 @@ fn namespaces_of_the_host() {
     assert_eq!(spec.get("hostname"), None);
     assert_eq!(spec["mounts"][6]["source"], "/dev/shm");
     let config = HostConfig { pid_mode: "container:x".to_owned(), ..HostConfig::default() };
-    assert_eq!(
-        built(&plan(config), &[]).unwrap_err().message,
-        "PID mode `container:x` is not supported"
-    );
+    let mut plan_of_two = plan(config);
+    assert_eq!(built(&plan_of_two, &[]).unwrap_err().message, "invalid PID mode: container:x");
+    plan_of_two.shared.pid = Some(77);
+    let spec = built(&plan_of_two, &[]).unwrap();
+    assert_eq!(namespaces(&spec), ["mount", "uts", "ipc", "pid"]);
+    assert_eq!(spec["linux"]["namespaces"][3]["path"], "/proc/77/ns/pid");
     let config = HostConfig {
         cgroupns_mode: "private".to_owned(),
         ipc_mode: "none".to_owned(),
@@ -360,7 +367,7 @@ fn security_options() {
         parse(&["seccomp=unconfined", "label=disable", "apparmor=x"]).unwrap().profile.as_deref(),
         Some("unconfined")
     );
-    assert_eq!(parse(&["fancy"]).unwrap_err().message, "invalid --security-opt: \"fancy\"");
+    assert_eq!(parse(&["fancy"]).unwrap_err().message, "invalid --security-opt 1: \"fancy\"");
 
     let config = HostConfig::default();
     let filter =
@@ -388,12 +395,24 @@ fn kernel_parameters_are_sorted() {
     let sorted =
         sysctls(&config(&[("net.core.somaxconn", "512"), ("kernel.shmmax", "1")], "bridge"))
             .unwrap();
-    assert_eq!(sorted.network, [("net.core.somaxconn".to_owned(), "512".to_owned())]);
+    assert_eq!(
+        sorted.network.last().unwrap(),
+        &("net.core.somaxconn".to_owned(), "512".to_owned())
+    );
+    let ports = ("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
+    assert!(sorted.network.contains(&ports), "{sorted:?}");
+    assert_eq!(sysctls(&config(&[], "host")).unwrap(), Sysctls::default());
+    let mut of_ipc = config(&[("kernel.shmmax", "1")], "bridge");
+    "host".clone_into(&mut of_ipc.ipc_mode);
+    assert_eq!(
+        sysctls(&of_ipc).unwrap_err().message,
+        "sysctl \"kernel.shmmax\" is not allowed in the hosts ipc namespace"
+    );
     assert_eq!(sorted.runtime.get("kernel.shmmax").map(String::as_str), Some("1"));
     let error = sysctls(&config(&[("net.core.somaxconn", "512")], "host")).unwrap_err();
     assert_eq!(
         error.message,
-        "sysctl \"net.core.somaxconn\" is not allowed in the host's network namespace"
+        "sysctl \"net.core.somaxconn\" not allowed in host network namespace"
     );
     assert_eq!(
         sysctls(&config(&[("net..x", "1")], "bridge")).unwrap_err().message,
@@ -415,4 +434,47 @@ fn a_host_that_withholds_capabilities() {
         CapabilitySet::permitted("CapPrm:\t000001fffeffffff\nCapBnd:\t000001fffeffffff\n");
     let got = capabilities(&add, false, permitted).unwrap();
     assert_eq!(got.bits(), 0xa804_25fb | 1 << 12);
+}
+
+#[test]
+fn block_devices_rules_and_requests() {
+    let device = |path: &str, rate| ThrottleDevice { path: path.to_owned(), rate };
+    let config = HostConfig {
+        blkio_weight: 300,
+        blkio_device_read_bps: Some(vec![device("/dev/null", 1 << 20)]),
+        blkio_device_write_iops: Some(vec![device("/dev/zero", 5)]),
+        device_cgroup_rules: Some(vec!["c 10:200 rw".to_owned(), "b *:* m".to_owned()]),
+        ..HostConfig::default()
+    };
+    let spec = built(&plan(config), &[]).unwrap();
+    let resources = &spec["linux"]["resources"];
+    assert_eq!(resources["blockIO"]["weight"], 300);
+    assert_eq!(
+        resources["blockIO"]["throttleReadBpsDevice"],
+        json!([{"major": 1, "minor": 3, "rate": 1 << 20}])
+    );
+    assert_eq!(resources["blockIO"]["throttleWriteIOPSDevice"][0]["minor"], 5);
+    let rules = resources["devices"].as_array().unwrap();
+    assert_eq!(
+        rules[rules.len() - 2..],
+        [
+            json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"}),
+            json!({"allow": true, "type": "b", "access": "m"}),
+        ]
+    );
+    let missing = HostConfig {
+        blkio_device_read_bps: Some(vec![device("/dev/nonexistent", 1)]),
+        ..HostConfig::default()
+    };
+    let message = built(&plan(missing), &[]).unwrap_err().message;
+    assert!(message.starts_with("stat /dev/nonexistent: No such file"), "{message}");
+    let request = orlop_types::config::DeviceRequest {
+        capabilities: Some(vec![vec!["gpu".to_owned()]]),
+        ..Default::default()
+    };
+    let wanted = HostConfig { device_requests: Some(vec![request]), ..HostConfig::default() };
+    assert_eq!(
+        built(&plan(wanted), &[]).unwrap_err().message,
+        "could not select device driver \"\" with capabilities: [[gpu]]"
+    );
 }

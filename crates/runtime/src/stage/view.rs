@@ -7,14 +7,30 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use orlop_sys::mount::{self, Attributes, Propagation, Reach};
+use orlop_sys::mount::{self, Attributes, Propagation, Reach, RootfsRecipe};
 use orlop_sys::mount_filesystem::SharedMount;
 use orlop_sys::mount_space::{MountSpace, attach_on, forbid_devices};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 
 use super::{MountSource, PlannedMount, not_mounted, open_beneath, prepare_bind, set_attributes};
 use crate::StartError;
 use crate::error::Error;
+
+/// Waits until nobody looks at a writable layer any more: whoever does so while its container runs
+/// holds a shared lock on its directory, and one overlay must not be mounted twice.
+pub(crate) fn wait_for_copies(rootfs: &RootfsRecipe) -> Result<(), StartError> {
+    let RootfsRecipe::Overlay { upper: Some(upper), .. } = rootfs else { return Ok(()) };
+    let Some(directory) = upper.upper.parent() else { return Ok(()) };
+    let failed = |errno: rustix::io::Errno| Error::file("lock", directory)(errno.into());
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(directory, flags, Mode::empty()).map_err(failed)?;
+    loop {
+        match rustix::fs::flock(&opened, FlockOperation::LockExclusive) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other.map_err(failed)?),
+        }
+    }
+}
 
 /// One mount that nobody sees yet.
 #[derive(Debug)]
@@ -34,7 +50,9 @@ pub fn open(planned: &PlannedMount) -> Result<Option<ViewMount>, StartError> {
     let planned = PlannedMount { propagation: String::new(), ..planned.clone() };
     let mut shared_mount = None;
     let (mount, part) = match &planned.source {
-        MountSource::Tmpfs { .. } => return Ok(None),
+        MountSource::Tmpfs { .. } | MountSource::Init | MountSource::SharedMemory { .. } => {
+            return Ok(None);
+        }
         MountSource::Bind { path, subpath, recursive } => {
             (prepare_bind(&planned, path, subpath.as_deref(), *recursive)?, None)
         }
