@@ -10,11 +10,13 @@ use std::path::Path;
 
 use orlop_image::Images;
 use orlop_layer::WritableOptions;
-use orlop_meta::{ContainerRecord, ContainerState, Durability, ImageRecord, Query, VolumeRecord};
+use orlop_meta::{ConnectionRecord, ContainerRecord, ContainerState, Durability, ImageRecord, Query, VolumeRecord};
+use orlop_runtime::host::HostResources;
 use orlop_sys::confined::Root;
 use orlop_types::config::{Config, HostConfig, Mount};
+use orlop_types::image::ImageConfig;
 use orlop_types::mount::VolumesFrom;
-use orlop_types::network::{NetworkingConfig, Protocol};
+use orlop_types::network::{NetworkMode, NetworkingConfig, Protocol};
 use orlop_types::{ContainerId, ContainerName, ImageId, ParseError, VolumeName};
 use orlop_volume::{NewVolume, Volumes};
 
@@ -22,10 +24,10 @@ use crate::error::system;
 use crate::lookup::find;
 use crate::merge::{command, merge};
 use crate::mount_plan::{self, MountEntry, MountKind, Requests};
-use crate::network::{NetworkMode, parse_mode};
 use crate::plan::{entries, runtime_choice};
 use crate::settle::container_event;
-use crate::{Containers, Error, Result, names, now_ns, now_text, ports};
+use crate::validate::{self, Occasion};
+use crate::{Containers, Error, Result, log_options, names, now_ns, now_text, ports};
 
 /// Names that are tried for a container that nobody named.
 const NAME_ATTEMPTS: u32 = 16;
@@ -43,6 +45,8 @@ pub struct CreateRequest {
     pub host_config: HostConfig,
     /// The networks besides that of `host_config.network_mode`, and what is asked of each.
     pub networking: NetworkingConfig,
+    /// Platform that the image must have, as `os[/architecture[/variant]]`.
+    pub platform: Option<String>,
 }
 
 /// A created container.
@@ -61,20 +65,22 @@ impl Containers<'_> {
         if let Some(name) = &name {
             self.store.read(|query| check_name(query, name))?;
         }
+        let mut config = request.config;
+        let mut host_config = request.host_config;
+        let warnings = self.check_request(&config, &mut host_config)?;
         let images = Images::new(self.store, self.layers);
         let image = images.resolve(&request.image)?;
-        let mut config = request.config;
-        merge(&mut config, &images.config(&image)?.config);
-        check(&config, &request.host_config)?;
+        let image_config = images.config(&image)?;
+        check_platform(request.platform.as_deref(), &image_config, &request.image)?;
+        merge(&mut config, &image_config.config);
+        check(&config, &host_config)?;
         config.image.clone_from(&request.image);
         let id = ContainerId::of_bytes(&rand::random());
-        let mut host_config = request.host_config;
         default_hostname(&mut config, &host_config, &id)?;
-        if host_config.cgroupns_mode.is_empty() {
-            // Docker's rule: with v1, a namespace of its own hides too little to be worth it.
-            let mode = if orlop_runtime::cgroup::is_unified() { "private" } else { "host" };
-            mode.clone_into(&mut host_config.cgroupns_mode);
-        }
+        let connections = self.first_connections(
+            &host_config.network_mode,
+            &request.networking.endpoints_config,
+        )?;
         let mut mounts = self.mount_plan(&config, &host_config)?;
         let volumes = match self.make_volumes(&mut mounts) {
             Ok(volumes) => volumes,
@@ -93,10 +99,25 @@ impl Containers<'_> {
             state: ContainerState::default(),
             created_at: now_text(),
         };
-        match self.build(record, name.is_some(), &image, &mounts, &volumes) {
-            Ok(()) => Ok(Created { id, warnings: Vec::new() }),
+        match self.build(record, name.is_some(), &image, &mounts, &volumes, &connections) {
+            Ok(()) => Ok(Created { id, warnings }),
             Err(error) => Err(self.give_up(error, &mounts)),
         }
+    }
+
+    /// Checks what does not depend on the image, and fills in what nobody said; gives warnings.
+    fn check_request(&self, config: &Config, host_config: &mut HostConfig) -> Result<Vec<String>> {
+        let machine = HostResources::detect()?;
+        validate::config(config)?;
+        let warnings = validate::host_config(host_config, &machine, Occasion::Create)?;
+        orlop_runtime::spec::check_security(host_config)?;
+        runtime_choice(&host_config.runtime)?;
+        validate::adapt(host_config, orlop_runtime::cgroup::is_unified());
+        self.name_shared_namespaces(host_config)?;
+        validate::together(config, host_config)?;
+        log_options::check(&host_config.log_config)?;
+        check_storage_options(host_config, self.layers.driver().name())?;
+        Ok(warnings)
     }
 
     /// Makes what the row refers to, then the row.
@@ -107,6 +128,7 @@ impl Containers<'_> {
         image: &ImageRecord,
         mounts: &[MountEntry],
         volumes: &[Option<VolumeRecord>],
+        connections: &[ConnectionRecord],
     ) -> Result<()> {
         let mut staged = self.store.stage()?;
         let directory = self.store.paths.container(&record.id);
@@ -120,7 +142,7 @@ impl Containers<'_> {
             .and_then(|writable| {
                 orlop_sys::fault::point("container.create.layer");
                 self.fill_volumes(image, mounts, volumes)?;
-                self.commit(&mut record, named, mounts)?;
+                self.commit_row(&mut record, named, mounts, connections)?;
                 orlop_sys::fault::point("container.create.committed");
                 // Only now may a sweep look at the layer's directory again.
                 drop(writable.guard);
@@ -133,11 +155,12 @@ impl Containers<'_> {
     }
 
     /// Commits the row with its references; a made-up name that is taken is replaced.
-    fn commit(
+    fn commit_row(
         &self,
         record: &mut ContainerRecord,
         named: bool,
         mounts: &[MountEntry],
+        connections: &[ConnectionRecord],
     ) -> Result<()> {
         orlop_sys::fault::point("container.create.built");
         let images = self.mounted_images(mounts)?;
@@ -145,6 +168,9 @@ impl Containers<'_> {
             let outcome = self.store.write(Durability::Lazy, |query| {
                 check_name(query, &record.name)?;
                 query.container_insert(record)?;
+                for connection in connections {
+                    query.connection_put(&record.id, connection)?;
+                }
                 for entry in mounts.iter().filter(|entry| entry.kind == MountKind::Volume) {
                     let name: VolumeName = entry.source.parse()?;
                     query
@@ -292,6 +318,50 @@ impl Containers<'_> {
     }
 }
 
+/// An image for another machine is none, as far as Docker's users can tell.
+fn check_platform(wanted: Option<&str>, image: &ImageConfig, name: &str) -> Result<()> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let parts: Vec<&str> = wanted.split('/').collect();
+    if parts.len() > 3 || parts.iter().any(|part| part.is_empty()) {
+        return Err(Error::Invalid(ParseError::new(format!(
+            "error parsing specified platform: \"{wanted}\": cannot parse platform specifier: invalid argument"
+        ))));
+    }
+    let architecture = |name: &str| match name {
+        "x86_64" | "x86-64" => "amd64".to_owned(),
+        "aarch64" => "arm64".to_owned(),
+        other => other.to_lowercase(),
+    };
+    let (os, wanted_architecture) = match parts.as_slice() {
+        // One word is an architecture unless it is a system.
+        [one] if matches!(*one, "linux" | "windows" | "darwin" | "freebsd") => (*one, None),
+        [one] => ("linux", Some(architecture(one))),
+        [os, two, ..] => (*os, Some(architecture(two))),
+        [] => return Ok(()),
+    };
+    let other = wanted_architecture.is_some_and(|wanted| wanted != image.architecture);
+    if os != image.os || other {
+        return Err(Error::Image(orlop_image::Error::NotFound { name: name.to_owned() }));
+    }
+    Ok(())
+}
+
+/// No driver limits the size of a writable layer so far.
+fn check_storage_options(host_config: &HostConfig, driver: &str) -> Result<()> {
+    let Some(name) = host_config.storage_opt.iter().flatten().map(|(name, _)| name).next() else {
+        return Ok(());
+    };
+    let known = name.eq_ignore_ascii_case("size");
+    Err(Error::Invalid(ParseError::new(match (driver, known) {
+        (_, false) => format!("Unknown option {name}"),
+        ("overlay", true) => {
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+                .to_owned()
+        }
+        (_, true) => "quota size requested but no quota support".to_owned(),
+    })))
+}
+
 /// A layer that dies with its container need not be synced at all.
 pub(crate) fn writable_options(host_config: &HostConfig) -> WritableOptions {
     WritableOptions { volatile: host_config.auto_remove }
@@ -337,23 +407,11 @@ fn check(config: &Config, host_config: &HostConfig) -> Result<()> {
     if command(config).is_empty() {
         return invalid("no command specified".to_owned());
     }
-    runtime_choice(&host_config.runtime)?;
-    let directory = &config.working_dir;
-    if !directory.is_empty() && !directory.starts_with('/') {
-        return invalid(format!(
-            "the working directory '{directory}' is invalid, it needs to be an absolute path"
-        ));
-    }
-    let restart = host_config.restart_policy.name.as_str();
-    if host_config.auto_remove && !matches!(restart, "" | "no") {
-        return invalid("can't create 'AutoRemove' container with restart policy".to_owned());
-    }
-    if let Some(signal) = &config.stop_signal {
-        signal.parse::<orlop_types::signal::Signal>()?;
-    }
-    let mode = parse_mode(&host_config.network_mode)?;
+    // What the image adds must be as good as what the user says.
+    validate::config(config)?;
+    let mode = NetworkMode::of(&host_config.network_mode);
     let requests = ports::requests(config, host_config)?;
-    if mode == NetworkMode::Bridge
+    if matches!(mode, NetworkMode::Bridge | NetworkMode::User(_))
         && requests.iter().any(|request| request.protocol == Protocol::Sctp)
     {
         return invalid(
@@ -382,7 +440,7 @@ fn default_hostname(config: &mut Config, host_config: &HostConfig, id: &Containe
         return Ok(());
     }
     let shares_host = host_config.uts_mode == "host"
-        || parse_mode(&host_config.network_mode)? == NetworkMode::Host;
+        || NetworkMode::of(&host_config.network_mode) == NetworkMode::Host;
     config.hostname = if shares_host {
         let path = Path::new("/proc/sys/kernel/hostname");
         std::fs::read_to_string(path).map_err(system("read", path))?.trim().to_owned()

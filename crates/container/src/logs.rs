@@ -5,7 +5,7 @@ use orlop_meta::ContainerStatus;
 use orlop_runtime::log::{LogEntry, LogReader, ReadOptions};
 use orlop_types::ParseError;
 
-use crate::{Containers, Error, Result};
+use crate::{Containers, Error, Result, log_options};
 
 /// Which part of a container's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,17 +29,19 @@ impl Containers<'_> {
         sink: &mut dyn FnMut(&LogEntry) -> std::io::Result<()>,
     ) -> Result<()> {
         let container = self.get(name)?;
-        if !matches!(container.host_config.log_config.kind.as_str(), "json-file" | "") {
+        let directory = self.store.paths.container(&container.id);
+        let Some(file) = log_options::file(&container, &directory) else {
             return Err(Error::Invalid(ParseError::new(
                 "configured logging driver does not support reading",
             )));
-        }
+        };
         if container.state.status == ContainerStatus::Created && !options.follow {
             return Ok(());
         }
         let follow = options.follow.then(|| self.store.paths.container_run(&container.id));
         let reader = LogReader::open(
-            &self.log_path(&container.id),
+            &file.path,
+            file.format,
             ReadOptions {
                 tail: options.tail,
                 follow,

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use orlop_meta::ContainerRecord;
 use orlop_runtime::plan::{
-    LogPlan, MountSource, PLAN_VERSION, Plan, PlannedMount, ProcessPlan, RuntimeChoice,
+    MountSource, PLAN_VERSION, Plan, PlannedMount, ProcessPlan, RuntimeChoice, SharedNamespaces,
 };
 use orlop_types::network::NetworkPlan;
-use orlop_types::{ContainerId, ParseError, size};
+use orlop_types::{ContainerId, ParseError};
 use orlop_volume::{VolumeSource, Volumes};
 
 use crate::create::writable_options;
@@ -17,12 +17,10 @@ use crate::mount_plan::{MountEntry, MountKind};
 use crate::{Containers, Error, Result};
 
 /// Files of the engine that every container sees, unless the user mounts something there.
-const ENGINE_FILES: [(&str, &str); 3] =
+pub(crate) const ENGINE_FILES: [(&str, &str); 3] =
     [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf")];
 /// Where system programs are, also when the caller's search path leaves them out.
 const SYSTEM_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/sbin"];
-/// Log files that are kept unless `max-file` says otherwise.
-const DEFAULT_MAX_FILES: u32 = 1;
 
 impl Containers<'_> {
     /// Makes the plan of one start.
@@ -34,6 +32,7 @@ impl Containers<'_> {
     ) -> Result<Plan> {
         let entries = entries(container)?;
         let config = &container.config;
+        let shared = self.shared_namespaces(&container.host_config)?;
         Ok(Plan {
             version: PLAN_VERSION,
             container: container.id.clone(),
@@ -42,9 +41,9 @@ impl Containers<'_> {
                 .layers
                 .writable_recipe(&container.id, writable_options(&container.host_config))?,
             rootfs_read_only: container.host_config.readonly_rootfs,
-            mounts: self.planned_mounts(container, &entries)?,
+            mounts: with_own_mounts(self.planned_mounts(container, &entries)?, container, shared),
             process: ProcessPlan {
-                args: command(config),
+                args: command_words(container),
                 env: config.env.clone().unwrap_or_default(),
                 cwd: config.working_dir.clone(),
                 user: config.user.clone(),
@@ -59,19 +58,20 @@ impl Containers<'_> {
             cgroup: container_cgroup(&self.store.paths.root, container),
             host_config: container.host_config.clone(),
             network,
-            log: self.log_plan(container)?,
+            log: crate::log_options::plan(container, &self.store.paths.container(&container.id))?,
+            shared,
             health: crate::health::health_plan(config),
             runtime: runtime_choice(&container.host_config.runtime)?,
             finish: self.finish_command(&container.id),
         })
     }
 
-    fn planned_mounts(
+    pub(crate) fn planned_mounts(
         &self,
         container: &ContainerRecord,
         entries: &[MountEntry],
     ) -> Result<Vec<PlannedMount>> {
-        let directory = self.store.paths.container(&container.id);
+        let directory = self.store.paths.container(&self.files_owner(container)?);
         let taken = |target: &str| entries.iter().any(|entry| entry.target == target);
         let files =
             ENGINE_FILES.iter().filter(|(_, target)| !taken(target)).map(|(name, target)| {
@@ -147,36 +147,6 @@ impl Containers<'_> {
         Ok(PathBuf::from(info.mountpoint))
     }
 
-    fn log_plan(&self, container: &ContainerRecord) -> Result<LogPlan> {
-        let log = &container.host_config.log_config;
-        match log.kind.as_str() {
-            "none" => Ok(LogPlan::None),
-            "json-file" | "" => {
-                let max_size = match log.config.get("max-size") {
-                    Some(text) if text != "-1" => {
-                        u64::try_from(size::parse_decimal_bytes(text)?).unwrap_or(0)
-                    }
-                    _ => 0,
-                };
-                let max_files = log.config.get("max-file").and_then(|text| text.parse().ok());
-                Ok(LogPlan::JsonFile {
-                    path: self.log_path(&container.id),
-                    max_size_bytes: max_size,
-                    max_files: max_files.unwrap_or(DEFAULT_MAX_FILES).max(1),
-                })
-            }
-            other => Err(Error::Invalid(ParseError::new(format!(
-                "logger: no log driver named '{other}' is registered"
-            )))),
-        }
-    }
-
-    /// Where the `json-file` driver writes.
-    #[must_use]
-    pub fn log_path(&self, id: &ContainerId) -> PathBuf {
-        self.store.paths.container(id).join(format!("{id}-json.log"))
-    }
-
     /// What the monitor runs when the container has ended.
     fn finish_command(&self, id: &ContainerId) -> Vec<String> {
         let program = self.settings.executable.to_string_lossy().into_owned();
@@ -187,6 +157,48 @@ impl Containers<'_> {
             .chain(["container-ended".to_owned(), id.as_str().to_owned()])
             .collect()
     }
+}
+
+/// Where the init program is in a container that asked for one.
+const INIT_TARGET: &str = "/sbin/docker-init";
+
+/// The command, behind the init program where one was asked for: it makes no sense in a process
+/// namespace that has a first process already.
+fn command_words(container: &ContainerRecord) -> Vec<String> {
+    let mut words = command(&container.config);
+    if has_init(container) {
+        words.splice(0..0, [INIT_TARGET.to_owned(), "--".to_owned()]);
+    }
+    words
+}
+
+fn has_init(container: &ContainerRecord) -> bool {
+    container.host_config.init == Some(true) && container.host_config.pid_mode.is_empty()
+}
+
+/// Adds what namespaces and init need, where the user has mounted nothing else.
+fn with_own_mounts(
+    mut mounts: Vec<PlannedMount>,
+    container: &ContainerRecord,
+    shared: SharedNamespaces,
+) -> Vec<PlannedMount> {
+    let own = |target: &str, source, read_only| PlannedMount {
+        target: PathBuf::from(target),
+        source,
+        read_only,
+        read_only_top_only: false,
+        propagation: "rprivate".to_owned(),
+    };
+    let init = has_init(container).then(|| own(INIT_TARGET, MountSource::Init, true));
+    let memory = shared.ipc.map(|pid| own("/dev/shm", MountSource::SharedMemory { pid }, false));
+    for mount in init.into_iter().chain(memory) {
+        if mounts.iter().all(|other| other.target != mount.target) {
+            mounts.push(mount);
+        }
+    }
+    // Stable: what has the same depth stays as it was.
+    mounts.sort_by_key(|mount| mount.target.components().count());
+    mounts
 }
 
 /// The mount plan as it was kept with the container.
