@@ -99,6 +99,7 @@ impl Containers<'_> {
             event.attributes.insert("oldName".to_owned(), format!("/{}", container.name));
             event.attributes.insert("name".to_owned(), new.as_str().to_owned());
             Ok(query.event_insert(&event)?)
-        })
+        })?;
+        self.refresh_names(&container.id)
     }
 }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use orlop_types::config::HostConfig;
+use orlop_types::network::NameServer;
 
 use crate::Result;
 use crate::error::system;
@@ -14,6 +15,14 @@ const HOST_RESOLV_CONF: &str = "/etc/resolv.conf";
 /// The host's table of names.
 const HOST_HOSTS: &str = "/etc/hosts";
 
+/// Where a container's own resolver is.
+const RESOLVER: &str = "127.0.0.11";
+
+/// Servers that are asked for one name, as in Docker.
+const NAME_SERVERS_MAX: usize = 3;
+/// Stands for the host in `--add-host`.
+pub(crate) const HOST_GATEWAY: &str = "host-gateway";
+
 /// What the files say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileFacts<'a> {
@@ -21,12 +30,36 @@ pub(crate) struct FileFacts<'a> {
     pub hostname: &'a str,
     /// Domain name, often empty.
     pub domainname: &'a str,
-    /// Address on its network, if it has one of its own.
-    pub address: Option<Ipv4Addr>,
+    /// Addresses on its networks.
+    pub addresses: &'a [Ipv4Addr],
+    /// Lines for links on the default bridge.
+    pub linked: &'a [(Ipv4Addr, String)],
     /// Whether it shares the host's network.
     pub host_network: bool,
+    /// Whether it has a resolver of its own.
+    pub resolver: bool,
+    /// What `host-gateway` stands for.
+    pub host_gateway: Option<Ipv4Addr>,
     /// Options that have a say.
     pub host_config: &'a HostConfig,
+}
+
+/// Name servers for what a container's own resolver does not know: those of `--dns`, which the
+/// container asks, or the host's, which are asked from the host.
+pub(crate) fn name_servers(host_config: &HostConfig) -> Vec<NameServer> {
+    let chosen = host_config.dns.iter().flatten().filter_map(|text| text.parse().ok());
+    let chosen: Vec<NameServer> =
+        chosen.map(|address| NameServer { address, from_host: false }).collect();
+    if !chosen.is_empty() {
+        return chosen;
+    }
+    let host = std::fs::read_to_string(HOST_RESOLV_CONF).unwrap_or_default();
+    let servers = host.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        words.next().filter(|word| *word == "nameserver")?;
+        words.next()?.parse().ok()
+    });
+    servers.take(NAME_SERVERS_MAX).map(|address| NameServer { address, from_host: true }).collect()
 }
 
 /// Writes the files into the container's directory. They are made anew at each start and so need
@@ -58,16 +91,24 @@ fn hosts(facts: &FileFacts<'_>, host: Option<&str>) -> String {
     };
     for extra in facts.host_config.extra_hosts.iter().flatten() {
         if let Some((name, address)) = extra.split_once([':', '=']) {
+            let gateway = facts.host_gateway.filter(|_| address == HOST_GATEWAY);
+            let gateway = gateway.map(|gateway| gateway.to_string());
+            let address = gateway.as_deref().unwrap_or(address);
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{}\t{name}", address.trim_matches(['[', ']']));
         }
     }
-    if let Some(address) = facts.address {
-        let full = if facts.domainname.is_empty() {
-            facts.hostname.to_owned()
-        } else {
-            format!("{0}.{1} {0}", facts.hostname, facts.domainname)
-        };
+    for (address, names) in facts.linked {
+        let _ = writeln!(text, "{address}\t{names}");
+    }
+    let mut full = facts.hostname.to_owned();
+    if !facts.domainname.is_empty() {
+        full = format!("{full}.{}", facts.domainname);
+    }
+    if let Some((short, _)) = full.clone().split_once('.') {
+        full = format!("{full} {short}");
+    }
+    for address in facts.addresses {
         let _ = writeln!(text, "{address}\t{full}");
     }
     text
@@ -97,7 +138,11 @@ fn resolv_conf(facts: &FileFacts<'_>, host: &str) -> String {
     };
     let config = facts.host_config;
     let mut text = String::new();
-    for server in chosen(&config.dns, servers) {
+    let servers = match facts.resolver {
+        true => vec![RESOLVER.to_owned()],
+        false => chosen(&config.dns, servers),
+    };
+    for server in servers {
         let _ = writeln!(text, "nameserver {server}");
     }
     let search = chosen(&config.dns_search, search);
@@ -105,7 +150,11 @@ fn resolv_conf(facts: &FileFacts<'_>, host: &str) -> String {
     if !search.is_empty() && search != ["."] {
         let _ = writeln!(text, "search {}", search.join(" "));
     }
-    let options = chosen(&config.dns_options, options);
+    let mut options = chosen(&config.dns_options, options);
+    // A name without dots may be a container's: it is asked for as it is.
+    if facts.resolver && !options.iter().any(|option| option.starts_with("ndots:")) {
+        options.push("ndots:0".to_owned());
+    }
     if !options.is_empty() {
         let _ = writeln!(text, "options {}", options.join(" "));
     }
@@ -120,8 +169,11 @@ mod tests {
         FileFacts {
             hostname: "web",
             domainname: "",
-            address: Some(Ipv4Addr::new(172, 17, 0, 2)),
+            addresses: const { &[Ipv4Addr::new(172, 17, 0, 2)] },
+            linked: &[],
             host_network: false,
+            resolver: false,
+            host_gateway: Some(Ipv4Addr::new(172, 17, 0, 1)),
             host_config: config,
         }
     }
@@ -129,12 +181,12 @@ mod tests {
     #[test]
     fn hosts_end_with_the_containers_own_name() {
         let config = HostConfig {
-            extra_hosts: Some(vec!["db:10.0.0.1".to_owned()]),
+            extra_hosts: Some(vec!["me:host-gateway".to_owned(), "db:10.0.0.1".to_owned()]),
             ..HostConfig::default()
         };
         let text = hosts(&facts(&config), None);
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"), "{text}");
-        assert!(text.ends_with("10.0.0.1\tdb\n172.17.0.2\tweb\n"), "{text}");
+        assert!(text.ends_with("172.17.0.1\tme\n10.0.0.1\tdb\n172.17.0.2\tweb\n"), "{text}");
     }
 
     #[test]
@@ -151,5 +203,21 @@ mod tests {
             ..HostConfig::default()
         };
         assert_eq!(resolv_conf(&facts(&chosen), host), "nameserver 192.0.2.9\noptions edns0\n");
+    }
+
+    #[test]
+    fn a_container_with_a_resolver_asks_nobody_else() {
+        let config = HostConfig {
+            dns: Some(vec!["192.0.2.9".to_owned()]),
+            dns_search: Some(vec!["a.example".to_owned()]),
+            ..HostConfig::default()
+        };
+        let facts = FileFacts { resolver: true, ..facts(&config) };
+        assert_eq!(
+            resolv_conf(&facts, "nameserver 192.0.2.1\noptions edns0\n"),
+            "nameserver 127.0.0.11\nsearch a.example\noptions edns0 ndots:0\n"
+        );
+        let names = name_servers(&config);
+        assert_eq!((names.len(), names[0].from_host), (1, false));
     }
 }

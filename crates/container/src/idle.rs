@@ -1,6 +1,6 @@
 //! What a store keeps in the kernel between containers, and gives back when it has none.
 //!
-//! The bridge with its rules and the parent of the control groups stay when the last container goes,
+//! The bridges with their rules and the parent of the control groups stay when the last container goes,
 //! because making them again costs the next one time. Whoever wants the machine as it was asks for
 //! it (`system check --repair`).
 
@@ -11,22 +11,24 @@ use crate::error::system;
 use crate::{Containers, Error, Result};
 
 impl Containers<'_> {
-    /// Removes the store's bridge, rules and control groups unless it has a container; says whether
+    /// Removes the store's bridges, rules and control groups unless it has a container; says whether
     /// it did.
     ///
     /// It happens inside a write to the database: a container that is created meanwhile waits for
-    /// its row, and its start finds the bridge missing and makes it again.
+    /// its row, and its start finds its bridges missing and makes it again.
     pub fn release_idle(&self) -> Result<bool> {
         self.store.write(Durability::Lazy, |query| {
             if !query.containers()?.is_empty() {
                 return Ok::<_, Error>(false);
             }
-            let bridge = self.known_bridge(query)?.map_or(Ok(()), |bridge| bridge.remove());
+            let bridges = query.networks()?;
+            let bridges = bridges.iter().filter_map(crate::network_settings::bridge_of);
+            let removed: Vec<_> = bridges.map(|bridge| bridge.remove()).collect();
             let name = crate::plan::cgroup_parent(&self.store.paths.root);
             let path = std::path::Path::new(&name);
             let groups = ContainerCgroup::new(&name).and_then(|parent| parent.remove());
             // Both are tried; the first failure is told.
-            bridge?;
+            removed.into_iter().collect::<Result<(), _>>()?;
             groups.map_err(|error| system("remove control group", path)(error))?;
             Ok(true)
         })

@@ -2,17 +2,28 @@
 
 use std::net::Ipv4Addr;
 
+use orlop_meta::{ContainerRecord, NetworkRecord, Query};
+use orlop_runtime::StartError;
 use orlop_types::ParseError;
 use orlop_types::config::{Config, HostConfig};
-use orlop_types::network::Protocol;
+use orlop_types::network::{Protocol, PublishedPort};
 use orlop_types::port::PortRange;
+
+use crate::network_settings::host_binding;
+use crate::{Error, Result};
+
+/// Ports for `-p 80`: the kernel's default range of ephemeral ports.
+const EPHEMERAL_PORTS: std::ops::RangeInclusive<u16> = 32768..=60999;
+/// Ports that are tried before giving up.
+const EPHEMERAL_ATTEMPTS: u16 = 512;
 
 /// One port to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PortRequest {
     pub(crate) container_port: u16,
     pub(crate) protocol: Protocol,
-    pub(crate) host_ip: Ipv4Addr,
+    /// Where on the host; the network decides where nothing is said.
+    pub(crate) host_ip: Option<Ipv4Addr>,
     /// The one that is wanted, or those of which a free one is wanted; `None` for any.
     pub(crate) host_ports: Option<PortRange>,
 }
@@ -59,7 +70,7 @@ pub(crate) fn requests(
             requests.push(PortRequest {
                 container_port,
                 protocol,
-                host_ip: Ipv4Addr::UNSPECIFIED,
+                host_ip: None,
                 host_ports: None,
             });
         }
@@ -69,16 +80,16 @@ pub(crate) fn requests(
     Ok(requests)
 }
 
-fn parse_host_ip(text: &str) -> Result<Ipv4Addr, ParseError> {
+fn parse_host_ip(text: &str) -> Result<Option<Ipv4Addr>, ParseError> {
     if text.is_empty() {
-        return Ok(Ipv4Addr::UNSPECIFIED);
+        return Ok(None);
     }
     if text.parse::<std::net::Ipv6Addr>().is_ok() {
         return Err(ParseError::new(format!(
             "cannot publish on `{text}`: the bridge has IPv4 addresses only"
         )));
     }
-    text.parse().map_err(|_| ParseError::new(format!("invalid IP address: {text}")))
+    text.parse().map(Some).map_err(|_| ParseError::new(format!("invalid IP address: {text}")))
 }
 
 /// Reads `8080`, or `8080-8090`; nothing and `0` ask for any port.
@@ -90,6 +101,93 @@ fn parse_host_ports(text: &str) -> Result<Option<PortRange>, ParseError> {
         Ok(range) if range.first > 0 => Ok(Some(range)),
         _ => Err(ParseError::new(format!("invalid hostPort: {text}"))),
     }
+}
+
+/// Decides the ports of a container on the network that they lead in by.
+pub(crate) fn choose_ports(
+    query: &Query<'_>,
+    container: &ContainerRecord,
+    requests: &[PortRequest],
+    network: &NetworkRecord,
+) -> Result<Vec<PublishedPort>> {
+    let named = requests.iter().map(|request| PortRequest {
+        host_ip: Some(request.host_ip.unwrap_or_else(|| host_binding(network))),
+        ..*request
+    });
+    let requests: Vec<PortRequest> = named.collect();
+    let host_ip = |request: &PortRequest| request.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let mut ports: Vec<PublishedPort> = Vec::with_capacity(requests.len());
+    for request in &requests {
+        let with = |host_port| PublishedPort {
+            host_ip: host_ip(request),
+            host_port,
+            container_port: request.container_port,
+            protocol: request.protocol,
+        };
+        let port = match request.host_ports {
+            None => free_port(query, request, &ports),
+            Some(range) if range.first == range.last => Some(range.first),
+            Some(range) => free_port_of(query, request, &ports, range),
+        }
+        .map(with);
+        let free = match &port {
+            Some(port) => query.port_owner(port)?.is_none(),
+            None => false,
+        };
+        match port {
+            Some(port) if free => ports.push(port),
+            _ => return Err(port_taken(container, request)),
+        }
+    }
+    Ok(ports)
+}
+
+fn port_taken(container: &ContainerRecord, request: &PortRequest) -> Error {
+    let wanted = match request.host_ports {
+        None => "0".to_owned(),
+        Some(range) if range.first == range.last => range.first.to_string(),
+        Some(range) => format!("{}-{}", range.first, range.last),
+    };
+    Error::Start(StartError {
+        exit_code: 125,
+        message: format!(
+            "driver failed programming external connectivity on endpoint {} ({}): Bind for {}:{} failed: \
+             port is already allocated",
+            container.name,
+            container.id,
+            request.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            wanted
+        ),
+    })
+}
+
+/// A port that neither this store nor any program on the host uses.
+fn free_port(query: &Query<'_>, request: &PortRequest, chosen: &[PublishedPort]) -> Option<u16> {
+    let mut used = query.host_ports(request.protocol).ok()?;
+    used.extend(chosen.iter().map(|port| port.host_port));
+    let count = EPHEMERAL_PORTS.end() - EPHEMERAL_PORTS.start() + 1;
+    let first: u16 = rand::random::<u16>() % count;
+    (0..EPHEMERAL_ATTEMPTS)
+        .map(|step| EPHEMERAL_PORTS.start() + (first + step) % count)
+        .find(|port| !used.contains(port) && is_free(request, *port))
+}
+
+/// The lowest free port of a range.
+fn free_port_of(
+    query: &Query<'_>,
+    request: &PortRequest,
+    chosen: &[PublishedPort],
+    range: PortRange,
+) -> Option<u16> {
+    let mut used = query.host_ports(request.protocol).ok()?;
+    used.extend(chosen.iter().map(|port| port.host_port));
+    (range.first..=range.last)
+        .find(|port| !used.contains(port) && is_free(request, *port))
+}
+
+fn is_free(request: &PortRequest, port: u16) -> bool {
+    let host_ip = request.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    orlop_net::probe_port(host_ip, port, request.protocol).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -111,7 +209,7 @@ mod tests {
             (53, Protocol::Udp, None)
         );
         let one = Some(PortRange { first: 8080, last: 8080 });
-        assert_eq!((made[1].host_ip, made[1].host_ports), (Ipv4Addr::LOCALHOST, one));
+        assert_eq!((made[1].host_ip, made[1].host_ports), (Some(Ipv4Addr::LOCALHOST), one));
     }
 
     #[test]

@@ -140,6 +140,7 @@ impl Containers<'_> {
         let trash =
             self.forget(&container, removal.as_mut().map(|removal| (removal, &*volumes)))?;
         orlop_sys::fault::point("container.remove.committed");
+        self.forget_names(id);
         for record in &trash {
             self.store.carry_out(record)?;
             orlop_sys::fault::point("container.remove.moved");

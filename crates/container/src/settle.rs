@@ -125,7 +125,7 @@ impl Containers<'_> {
         };
         self.end_processes(id);
         self.store.write::<_, Error>(Durability::Lazy, |query| match query.container(id)? {
-            Some(container) => release(query, &container, now_ns()),
+            Some(container) => release(query, &container, crate::now_ns()),
             None => Ok(query.endpoints_delete(id)?),
         })?;
         match std::fs::remove_dir_all(&run_dir) {
@@ -242,7 +242,7 @@ impl Containers<'_> {
                     query.event_insert(&event)?;
                 }
                 if !container.state.status.is_active() {
-                    release(query, &container, now_ns())?;
+                    release(query, &container, crate::now_ns())?;
                 }
             }
             query.container_set_state(id, &container.state)?;
@@ -287,7 +287,7 @@ impl Containers<'_> {
                 query.event_insert(&event)?;
             }
             query.container_set_state(id, &present.state)?;
-            release(query, &present, now_ns())?;
+            release(query, &present, crate::now_ns())?;
             Ok::<_, Error>(present)
         })?;
         orlop_sys::fault::point("container.lost.committed");

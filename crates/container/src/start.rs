@@ -6,12 +6,11 @@ use orlop_meta::{ContainerRecord, ContainerStatus, Durability};
 use orlop_runtime::record::{Liveness, liveness};
 use orlop_runtime::{StartError, attach, launch};
 use orlop_types::ContainerId;
-use orlop_types::network::NetworkPlan;
 
 use crate::error::system;
-use crate::network::{NetworkMode, parse_mode};
+use crate::network::Placement;
 use crate::settle::container_event;
-use crate::{Containers, Error, RemoveOptions, Result, files, now_ns};
+use crate::{Containers, Error, RemoveOptions, Result, now_ns};
 
 /// How to start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,7 +109,7 @@ impl Containers<'_> {
         let network = self.allocate(container)?;
         orlop_sys::fault::point("container.start.allocated");
         self.write_files(container, &network)?;
-        let plan = self.make_plan(container, network, options.console_size.unwrap_or_default())?;
+        let plan = self.make_plan(container, network.plan, options.console_size.unwrap_or_default())?;
         orlop_sys::fault::point("container.start.planned");
         let launched = launch::launch(
             &plan,
@@ -149,21 +148,12 @@ impl Containers<'_> {
         }
     }
 
-    fn write_files(&self, container: &ContainerRecord, network: &NetworkPlan) -> Result<()> {
-        let address = match network {
-            NetworkPlan::Bridge(plan) => Some(plan.address),
-            NetworkPlan::Host | NetworkPlan::None => None,
-        };
-        files::write(
-            &self.store.paths.container(&container.id),
-            &files::FileFacts {
-                hostname: &container.config.hostname,
-                domainname: &container.config.domainname,
-                address,
-                host_network: parse_mode(&container.host_config.network_mode)? == NetworkMode::Host,
-                host_config: &container.host_config,
-            },
-        )
+    fn write_files(&self, container: &ContainerRecord, network: &Placement) -> Result<()> {
+        if network.shared_with.is_some() {
+            // It sees the other container's files.
+            return Ok(());
+        }
+        self.write_network_files(container, network)
     }
 
     /// Records why a start failed and gives back what it had taken; an auto-remove container goes.
@@ -178,7 +168,7 @@ impl Containers<'_> {
             self.end_processes(&container.id);
         }
         let outcome = self.store.write(Durability::Lazy, |query| {
-            query.endpoint_delete(&container.id)?;
+            crate::network::release(query, container, now_ns())?;
             if let Some(mut present) = query.container(&container.id)?
                 && !present.state.status.is_active()
             {

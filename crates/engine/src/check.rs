@@ -92,6 +92,7 @@ impl Engine {
         self.look(&mut report, "run state", |report| {
             self.check_run_directories(repair, report)?;
             self.check_control_groups(repair, report)?;
+            self.check_networks(repair, report)?;
             self.check_volume_users(repair, report)
         });
         self.look(&mut report, "leftovers", |report| self.check_leftovers(repair, report));

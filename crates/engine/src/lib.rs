@@ -14,6 +14,7 @@ mod events;
 mod images;
 mod info;
 mod inspect;
+mod networks;
 mod prune;
 mod reap;
 mod run;
@@ -36,11 +37,13 @@ pub use disk_usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
 pub use error::Error;
 pub use events::EventQuery;
 pub use inspect::{ContainerSizes, InspectKind};
+pub use networks::NetworkSummary;
 pub use prune::ContainersPruned;
 pub use run::{RunOptions, RunOutcome};
 
 pub use orlop_container::copy::rules::Direction as CopyDirection;
 pub use orlop_container::explain;
+pub use orlop_container::{IpamRequest, NewNetwork};
 pub use orlop_container::{
     ContainerFiles, Copied, CopyOptions, Error as ContainerError, ExtractOptions, PathStat,
 };

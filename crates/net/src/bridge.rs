@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::link::{self, InterfaceAddress, Link};
 use crate::names;
 use crate::subnet::{self, Subnet};
-use crate::table::{self, Table};
+use crate::table::{self, Reach, Table};
 
 /// What the kernel must have.
 const FEATURE: &str = "bridges (module `bridge`)";
@@ -28,6 +28,8 @@ pub struct Bridge {
     pub prefix_len: u8,
     /// MTU in bytes.
     pub mtu: u32,
+    /// How far its containers reach.
+    pub reach: Reach,
 }
 
 impl Bridge {
@@ -43,7 +45,12 @@ impl Bridge {
     /// come before forwarding is switched on, so that nothing is reachable in between.
     pub fn ensure(&self) -> Result<(), Error> {
         self.check()?;
-        let rules = Table { name: &self.table, bridge: &self.name, subnet: self.subnet() };
+        let rules = Table {
+            name: &self.table,
+            bridge: &self.name,
+            subnet: self.subnet(),
+            reach: self.reach,
+        };
         let mut firewall = Channel::firewall()?;
         if !rules.is_current(&mut firewall)? {
             rules.declare(&mut firewall)?;
@@ -161,6 +168,26 @@ impl Bridge {
     }
 }
 
+/// Removes a table and the bridge of its rules; fine when they are not there.
+pub fn remove_leftover(table: &str, bridge: Option<&str>) -> Result<(), Error> {
+    let deleted = match bridge {
+        Some(bridge) => {
+            Channel::route().and_then(|mut channel| link::delete(&mut channel, bridge))
+        }
+        None => Ok(()),
+    };
+    let removed = Channel::firewall().and_then(|mut channel| table::remove(&mut channel, table));
+    Error::collect([deleted.err(), removed.err()].into_iter().flatten().collect())
+}
+
+/// Whether the host has an interface of this name.
+pub fn interface_exists(name: &str) -> Result<bool, Error> {
+    if !names::is_interface(name) {
+        return Err(Error::Name { name: name.to_owned() });
+    }
+    Ok(link::find(&mut Channel::route()?, name)?.is_some())
+}
+
 /// Writes a kernel setting unless it has the value already.
 pub(crate) fn ensure_setting(name: &str, value: &str) -> Result<(), Error> {
     let path = format!("/proc/sys/{name}");
@@ -187,6 +214,7 @@ mod tests {
             gateway: Ipv4Addr::new(172, 17, 0, 1),
             prefix_len: 16,
             mtu: 1500,
+            reach: Reach::Masqueraded,
         };
         assert!(good.check().is_ok());
         let named = Bridge { name: "../../kernel".to_owned(), ..good.clone() };

@@ -27,6 +27,8 @@ const ERROR_TEXT: u16 = 1;
 pub(crate) const ACK: u16 = 4;
 /// Asks for every object of a kind.
 pub(crate) const DUMP: u16 = 0x300;
+/// What exists is replaced.
+pub(crate) const REPLACE: u16 = 0x100;
 /// Creation fails when the object exists.
 pub(crate) const EXCLUSIVE: u16 = 0x200;
 /// Creates the object.

@@ -1,13 +1,13 @@
-//! A container's own network: its namespace, the pair of interfaces to the bridge, its ports.
+//! A container's own network: its namespace, the pairs of interfaces to the bridges, its ports.
 //!
-//! Runs in the monitor. The sockets for the host's namespace (netlink, published ports) are opened
+//! [`Sandbox`] runs in the monitor; [`connect`] and [`disconnect`] change the networks of a container
+//! that runs, from outside. The sockets for the host's namespace (netlink, published ports) are opened
 //! before the thread leaves it and stay there. If anything fails, everything in the host's namespace
 //! is taken back; the thread is then still in the new namespace, which ends with it.
 
 use std::fs::File;
 use std::io;
-use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use orlop_types::network::{BridgePlan, PublishedPort};
@@ -21,8 +21,6 @@ use crate::link::{self, InterfaceAddress, LOOPBACK, Pair};
 use crate::wire::Message;
 use crate::{conntrack, names, port, table};
 
-/// Name of the interface in the container.
-const INTERFACE: &str = "eth0";
 /// What the kernel must have.
 const FEATURE: &str = "virtual interface pairs (module `veth`)";
 
@@ -33,90 +31,192 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a container has on the host's side for as long as it runs.
 #[derive(Debug)]
-pub struct Endpoint {
-    host: Option<Host>,
+pub struct Sandbox {
+    host: Host,
+    /// One bound socket for each published port; closed only after the rules are gone.
+    held: Vec<OwnedFd>,
+    /// Made by `enter` and not taken back yet.
+    endpoints: Vec<BridgePlan>,
 }
 
-/// Everything to be taken back, with the sockets to do it.
+/// The sockets with which things are made and taken back in the host's namespace.
 #[derive(Debug)]
 struct Host {
     route: Channel,
     firewall: Channel,
-    table: String,
-    interface: String,
-    address: Ipv4Addr,
-    ports: Vec<PublishedPort>,
-    /// One bound socket for each published port; closed only after the rules are gone.
-    held: Vec<OwnedFd>,
 }
 
-impl Endpoint {
-    /// Moves the calling thread into a new network namespace that is on the bridge, with the ports
-    /// led in from the host. The bridge must be there ([`Bridge::ensure`](crate::Bridge::ensure)).
-    pub fn enter(plan: &BridgePlan) -> Result<Self, Error> {
-        if !names::is_interface(&plan.host_interface) {
-            return Err(Error::Name { name: plan.host_interface.clone() });
+impl Sandbox {
+    /// Moves the calling thread into a new network namespace that is on these bridges, with the ports
+    /// led in from the host. The bridges must be there ([`Bridge::ensure`](crate::Bridge::ensure)).
+    pub fn enter(endpoints: &[BridgePlan]) -> Result<Self, Error> {
+        let mut held = Vec::new();
+        for plan in endpoints {
+            check(plan)?;
+            held.extend(port::hold_all(&plan.ports)?);
         }
-        let held = port::hold_all(&plan.ports)?;
-        let mut host = Host {
-            route: Channel::route()?,
-            firewall: Channel::firewall()?,
-            table: plan.table.clone(),
-            interface: plan.host_interface.clone(),
-            address: plan.address,
-            ports: plan.ports.clone(),
-            held,
-        };
-        let bridge = link::find(&mut host.route, &plan.bridge)?
-            .ok_or_else(|| Error::NoBridge { name: plan.bridge.clone() })?;
+        let mut host = Host::open()?;
+        let bridges = endpoints
+            .iter()
+            .map(|plan| host.find_bridge(plan))
+            .collect::<Result<Vec<u32>, Error>>()?;
         let (mut inside, namespace) = new_namespace()?;
-        let pair = Pair {
-            name: &plan.host_interface,
-            bridge: bridge.index,
-            mtu: plan.mtu,
-            peer_name: INTERFACE,
-            peer_mac: plan.mac,
-            peer_namespace: namespace.as_raw_fd(),
-        };
-        let done = host
-            .connect(&pair)
-            .and_then(|()| set_up_inside(&mut inside, plan))
-            .and_then(|()| host.settle(&plan.bridge))
-            .and_then(|()| host.publish());
-        let mut endpoint = Self { host: Some(host) };
-        if let Err(error) = done {
-            if let Err(left) = endpoint.leave() {
-                tracing::debug!(op = "enter", %left, "something is left on the host");
-            }
-            return Err(error);
-        }
-        Ok(endpoint)
-    }
-
-    /// Moves the calling thread into a new network namespace with nothing but loopback.
-    pub fn enter_none() -> Result<(), Error> {
-        let (mut inside, _) = new_namespace()?;
         let requests = [link::set_link_up(LOOPBACK, None)];
-        exchange(&mut inside, &requests, "set up the loopback interface").map(drop)
+        exchange(&mut inside, &requests, "set up the loopback interface")?;
+        let mut sandbox = Self { host, held, endpoints: endpoints.to_vec() };
+        for (plan, bridge) in endpoints.iter().zip(bridges) {
+            if let Err(error) = sandbox.host.join(plan, bridge, &mut inside, &namespace) {
+                if let Err(left) = sandbox.leave(&[]) {
+                    tracing::debug!(op = "enter", %left, "something is left on the host");
+                }
+                return Err(error);
+            }
+        }
+        Ok(sandbox)
     }
 
-    /// Takes back the ports and the host's end of the pair, by the sockets that `enter` opened in
-    /// the host's namespace. Every step is tried; a second call does nothing.
-    pub fn leave(&mut self) -> Result<(), Error> {
-        let Some(mut host) = self.host.take() else { return Ok(()) };
-        let withdrawn = table::withdraw(&mut host.firewall, &host.table, &host.ports);
-        conntrack::forget_from(&mut host.firewall, host.address, &host.ports);
+    /// Takes back the ports and the host's ends of the pairs, by the sockets that `enter` opened in
+    /// the host's namespace; `connected` are those that came later. Every step is tried; a second
+    /// call does nothing.
+    pub fn leave(&mut self, connected: &[BridgePlan]) -> Result<(), Error> {
+        let mut endpoints = std::mem::take(&mut self.endpoints);
+        endpoints.extend(connected.iter().cloned());
+        let mut failures = Vec::new();
+        for plan in &endpoints {
+            failures.extend(self.host.withdraw(plan).err());
+        }
         // The ports are free from here on; the kernel takes some 30 ms to remove an interface.
-        host.held.clear();
-        let deleted = link::delete(&mut host.route, &host.interface);
-        Error::collect([withdrawn.err(), deleted.err()].into_iter().flatten().collect())
+        self.held.clear();
+        for plan in &endpoints {
+            failures.extend(link::delete(&mut self.host.route, &plan.host_interface).err());
+        }
+        Error::collect(failures)
     }
+}
+
+/// Moves the calling thread into a new network namespace with nothing but loopback.
+pub fn enter_none() -> Result<(), Error> {
+    let (mut inside, _) = new_namespace()?;
+    let requests = [link::set_link_up(LOOPBACK, None)];
+    exchange(&mut inside, &requests, "set up the loopback interface").map(drop)
+}
+
+/// Moves the calling thread into a network namespace that exists.
+pub fn enter_existing(namespace: &File) -> Result<(), Error> {
+    rustix::thread::move_into_link_name_space(
+        namespace.as_fd(),
+        Some(rustix::thread::LinkNameSpaceType::Network),
+    )
+    .map_err(|errno| {
+        Error::system("join a network namespace", "network namespaces", errno.into())
+    })
+}
+
+/// Puts a running container on one more bridge; its ports must be held by its monitor already.
+pub fn connect(plan: &BridgePlan, namespace: &File) -> Result<(), Error> {
+    check(plan)?;
+    let mut host = Host::open()?;
+    let bridge = host.find_bridge(plan)?;
+    let mut inside = channel_inside(namespace)?;
+    let joined = host.join(plan, bridge, &mut inside, namespace);
+    if joined.is_err()
+        && let Err(left) = host.remove(plan)
+    {
+        tracing::debug!(op = "connect", %left, "something is left on the host");
+    }
+    joined
+}
+
+/// Takes a running container off a bridge; fine where it is not on it.
+pub fn disconnect(plan: &BridgePlan) -> Result<(), Error> {
+    Host::open()?.remove(plan)
+}
+
+/// Leads the default route of a running container by way of this end point.
+pub fn set_default_route(plan: &BridgePlan, namespace: &File) -> Result<(), Error> {
+    let Some(gateway) = plan.gateway else { return Ok(()) };
+    let mut inside = channel_inside(namespace)?;
+    let index = interface_inside(&mut inside, &plan.interface)?;
+    let requests = [link::replace_default_route(index, gateway)];
+    exchange(&mut inside, &requests, "set the container's default route").map(drop)
+}
+
+/// Leads ports that the container's monitor holds to this end point.
+pub fn publish(plan: &BridgePlan) -> Result<(), Error> {
+    Host::open()?.publish(plan)
+}
+
+/// Takes ports back whose sockets somebody still holds.
+pub fn withdraw(table: &str, ports: &[PublishedPort]) -> Result<(), Error> {
+    table::withdraw(&mut Channel::firewall()?, table, ports)
+}
+
+fn check(plan: &BridgePlan) -> Result<(), Error> {
+    match [&plan.host_interface, &plan.interface].into_iter().find(|name| !names::is_interface(name))
+    {
+        Some(name) => Err(Error::Name { name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Opens a socket in another namespace. Only a thread of its own ever goes there.
+fn channel_inside(namespace: &File) -> Result<Channel, Error> {
+    let opened = std::thread::scope(|scope| {
+        let work = scope.spawn(|| {
+            enter_existing(namespace)?;
+            Channel::route()
+        });
+        work.join()
+    });
+    opened.unwrap_or_else(|_| {
+        let source = io::Error::other("the thread has ended");
+        Err(Error::system("open a route socket in the container", "rtnetlink", source))
+    })
 }
 
 impl Host {
-    fn connect(&mut self, pair: &Pair<'_>) -> Result<(), Error> {
+    fn open() -> Result<Self, Error> {
+        Ok(Self { route: Channel::route()?, firewall: Channel::firewall()? })
+    }
+
+    fn find_bridge(&mut self, plan: &BridgePlan) -> Result<u32, Error> {
+        link::find(&mut self.route, &plan.bridge)?
+            .map(|bridge| bridge.index)
+            .ok_or_else(|| Error::NoBridge { name: plan.bridge.clone() })
+    }
+
+    /// Makes one end point with everything that belongs to it.
+    fn join(
+        &mut self,
+        plan: &BridgePlan,
+        bridge: u32,
+        inside: &mut Channel,
+        namespace: &File,
+    ) -> Result<(), Error> {
+        let pair = Pair {
+            name: &plan.host_interface,
+            bridge,
+            mtu: plan.mtu,
+            peer_name: &plan.interface,
+            peer_mac: plan.mac,
+            peer_namespace: namespace.as_raw_fd(),
+        };
+        self.connect(&pair, plan.isolated)?;
+        set_up_inside(inside, plan)?;
+        self.settle(plan)?;
+        self.publish(plan)
+    }
+
+    /// Takes back everything of one end point; every step is tried.
+    fn remove(&mut self, plan: &BridgePlan) -> Result<(), Error> {
+        let withdrawn = self.withdraw(plan);
+        let deleted = link::delete(&mut self.route, &plan.host_interface);
+        Error::collect([withdrawn.err(), deleted.err()].into_iter().flatten().collect())
+    }
+
+    fn connect(&mut self, pair: &Pair<'_>, isolated: bool) -> Result<(), Error> {
         let action = || format!("create interface `{}`", pair.name);
-        let requests = [link::new_pair(pair), link::allow_hairpin(pair.name)];
+        let requests = [link::new_pair(pair), link::set_bridge_port(pair.name, isolated)];
         for attempt in 0..2 {
             let answers = self
                 .route
@@ -137,9 +237,9 @@ impl Host {
     /// Waits until frames pass: the kernel notices that a link has come up in a work queue, may take
     /// a while over it, and drops what is sent until then (a lost first packet costs a second). To
     /// ask for an interface makes Linux 6.8 and later take note at once: the port, then its bridge.
-    fn settle(&mut self, bridge: &str) -> Result<(), Error> {
+    fn settle(&mut self, plan: &BridgePlan) -> Result<(), Error> {
         let action = "look at the container's interface";
-        let requests = [link::get_link(&self.interface), link::get_link(bridge)];
+        let requests = [link::get_link(&plan.host_interface), link::get_link(&plan.bridge)];
         for _ in 0..SETTLE_ATTEMPTS {
             let answers = exchange(&mut self.route, &requests, action)?;
             let links: Vec<_> =
@@ -149,14 +249,26 @@ impl Host {
             }
             std::thread::sleep(SETTLE_PAUSE);
         }
-        tracing::debug!(op = "enter", interface = self.interface, "the link is not up yet");
+        tracing::debug!(op = "enter", interface = plan.host_interface, "the link is not up yet");
         Ok(())
     }
 
-    fn publish(&mut self) -> Result<(), Error> {
-        table::publish(&mut self.firewall, &self.table, self.address, &self.ports)?;
-        conntrack::forget_to(&mut self.firewall, &self.ports);
+    fn publish(&mut self, plan: &BridgePlan) -> Result<(), Error> {
+        if plan.ports.is_empty() {
+            return Ok(());
+        }
+        table::publish(&mut self.firewall, &plan.table, plan.address, &plan.ports)?;
+        conntrack::forget_to(&mut self.firewall, &plan.ports);
         Ok(())
+    }
+
+    fn withdraw(&mut self, plan: &BridgePlan) -> Result<(), Error> {
+        if plan.ports.is_empty() {
+            return Ok(());
+        }
+        let withdrawn = table::withdraw(&mut self.firewall, &plan.table, &plan.ports);
+        conntrack::forget_from(&mut self.firewall, plan.address, &plan.ports);
+        withdrawn
     }
 }
 
@@ -179,20 +291,21 @@ fn new_namespace() -> Result<(Channel, File), Error> {
     Ok((Channel::route()?, namespace))
 }
 
-/// Sets up loopback and `eth0`: two round trips, as the second needs the index of `eth0`.
-fn set_up_inside(inside: &mut Channel, plan: &BridgePlan) -> Result<(), Error> {
+fn interface_inside(inside: &mut Channel, name: &str) -> Result<u32, Error> {
     let action = "set up the container's interfaces";
-    let found = link::find(inside, INTERFACE)?;
-    let eth0 = found.ok_or_else(|| Error::system(action, FEATURE, Errno::NODEV.into()))?.index;
-    let address =
-        InterfaceAddress { index: eth0, address: plan.address, prefix_len: plan.prefix_len };
-    let requests = [
-        link::set_link_up(LOOPBACK, None),
-        link::set_link_up(eth0, None),
-        link::new_address(&address),
-        link::new_default_route(eth0, plan.gateway),
-    ];
-    exchange(inside, &requests, action).map(drop)
+    let found = link::find(inside, name)?;
+    Ok(found.ok_or_else(|| Error::system(action, FEATURE, Errno::NODEV.into()))?.index)
+}
+
+/// Sets up one interface: two round trips, as the second needs its index.
+fn set_up_inside(inside: &mut Channel, plan: &BridgePlan) -> Result<(), Error> {
+    let index = interface_inside(inside, &plan.interface)?;
+    let address = InterfaceAddress { index, address: plan.address, prefix_len: plan.prefix_len };
+    let mut requests = vec![link::set_link_up(index, None), link::new_address(&address)];
+    if let Some(gateway) = plan.gateway.filter(|_| plan.default_route) {
+        requests.push(link::replace_default_route(index, gateway));
+    }
+    exchange(inside, &requests, "set up the container's interfaces").map(drop)
 }
 
 /// Sends requests of which none may be refused.

@@ -15,7 +15,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
 
-use crate::channel::{ACK, CREATE, Channel, DUMP, EXCLUSIVE};
+use crate::channel::{ACK, CREATE, Channel, DUMP, EXCLUSIVE, REPLACE};
 use crate::error::Error;
 use crate::subnet::Subnet;
 use crate::wire::{self, Message};
@@ -142,20 +142,23 @@ pub(crate) fn new_pair(pair: &Pair<'_>) -> Message {
     message(&RouteNetlinkMessage::NewLink(host), ACK | CREATE | EXCLUSIVE)
 }
 
-/// Lets a bridge send a frame back by the port it came from.
+/// Sets how a bridge treats a port.
 ///
-/// With `br_netfilter` the bridge itself redirects a container's packet to its own published port,
-/// and the frame never passes the host's routing.
-pub(crate) fn allow_hairpin(name: &str) -> Message {
+/// It may send a frame back by the port it came from: with `br_netfilter` the bridge itself redirects
+/// a container's packet to its own published port, and the frame never passes the host's routing.
+/// Isolated ports reach the host, and by way of it the world, but not each other.
+pub(crate) fn set_bridge_port(name: &str, isolated: bool) -> Message {
+    let mut settings = vec![InfoBridgePort::HairpinMode(true)];
+    if isolated {
+        settings.push(InfoBridgePort::Isolated(true));
+    }
     let port = link(
         0,
         vec![
             LinkAttribute::IfName(name.to_owned()),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::PortKind(InfoPortKind::Bridge),
-                LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
-                    true,
-                )])),
+                LinkInfo::PortData(InfoPortData::BridgePort(settings)),
             ]),
         ],
     );
@@ -190,8 +193,8 @@ pub(crate) fn new_address(address: &InterfaceAddress) -> Message {
     message(&RouteNetlinkMessage::NewAddress(request), ACK | CREATE | EXCLUSIVE)
 }
 
-/// Adds the default route.
-pub(crate) fn new_default_route(index: u32, gateway: Ipv4Addr) -> Message {
+/// Sets the default route, in place of another one.
+pub(crate) fn replace_default_route(index: u32, gateway: Ipv4Addr) -> Message {
     let mut request = RouteMessage::default();
     request.header.address_family = AddressFamily::Inet;
     request.header.table = RouteHeader::RT_TABLE_MAIN;
@@ -200,7 +203,7 @@ pub(crate) fn new_default_route(index: u32, gateway: Ipv4Addr) -> Message {
     request.header.kind = RouteType::Unicast;
     request.attributes =
         vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway)), RouteAttribute::Oif(index)];
-    message(&RouteNetlinkMessage::NewRoute(request), ACK | CREATE | EXCLUSIVE)
+    message(&RouteNetlinkMessage::NewRoute(request), ACK | CREATE | REPLACE)
 }
 
 /// Reads an interface from an answer to [`get_link`].

@@ -12,6 +12,9 @@ pub const DEFAULT_ROOT: &str = "/var/lib/orlop";
 /// Longest name of an interface, without the terminating zero.
 pub const MAX_INTERFACE_BYTES: usize = 15;
 
+/// Digits of a network's id in the names of what belongs to it.
+const SHORT_ID_CHARS: usize = 12;
+
 /// Name of a root's bridge: `orlop0`, or `orl-` and eight hexadecimal digits.
 #[must_use]
 pub fn bridge_name(root: &Path) -> String {
@@ -24,16 +27,30 @@ pub fn table_name(root: &Path) -> String {
     if root == Path::new(DEFAULT_ROOT) { "orlop".to_owned() } else { hashed(root) }
 }
 
-/// Name of the host's end of a container's pair: `orlv` and the first digits of the container's id.
+/// Name of the bridge of a network that somebody created: `br-` and the first digits of its id.
 #[must_use]
-pub fn interface_name(container_id: &str) -> String {
+pub fn network_bridge_name(network_id: &str) -> String {
+    format!("br-{}", network_id.chars().take(SHORT_ID_CHARS).collect::<String>())
+}
+
+/// Name of the table of such a network: its root's table's, and the first digits of its id.
+#[must_use]
+pub fn network_table_name(root: &Path, network_id: &str) -> String {
+    let digits: String = network_id.chars().take(SHORT_ID_CHARS).collect();
+    format!("{}-{digits}", table_name(root))
+}
+
+/// Name of the host's end of a pair: `orlv` and the first digits of the end point's id.
+#[must_use]
+pub fn interface_name(endpoint_id: &str) -> String {
     const PREFIX: &str = "orlv";
-    let digits = container_id.chars().take(MAX_INTERFACE_BYTES - PREFIX.len());
+    let digits = endpoint_id.chars().take(MAX_INTERFACE_BYTES - PREFIX.len());
     PREFIX.chars().chain(digits).collect()
 }
 
 /// Whether the kernel takes this as an interface's name.
-pub(crate) fn is_interface(name: &str) -> bool {
+#[must_use]
+pub fn is_interface(name: &str) -> bool {
     (1..=MAX_INTERFACE_BYTES).contains(&name.len())
         && name != "."
         && name != ".."

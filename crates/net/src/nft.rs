@@ -12,6 +12,7 @@ const FAMILY_IPV4: u8 = 2;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 const NEW_TABLE: u16 = 0;
+const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const NEW_RULE: u16 = 6;
@@ -56,6 +57,16 @@ pub(crate) fn batch(requests: Vec<Message>) -> Vec<Message> {
     }
     messages.push(edge(BATCH_END));
     messages
+}
+
+/// Asks for every table.
+pub(crate) fn get_tables() -> Message {
+    request(GET_TABLE, crate::channel::DUMP, &Attributes::new())
+}
+
+/// The name of a table in an answer to [`get_tables`].
+pub(crate) fn read_table_name(body: &[u8]) -> Option<String> {
+    crate::wire::attribute(body.get(4..)?, 1).map(crate::wire::string)
 }
 
 /// Creates a table, or leaves it as it is.
@@ -271,6 +282,11 @@ pub(crate) fn destination_is_local() -> Vec<Attributes> {
 /// Looks the key in the first registers up in a map; the value replaces it, or the rule ends.
 pub(crate) fn lookup(map: &str) -> Attributes {
     expression("lookup", &Attributes::new().text(1, map).number(2, REGISTER).number(3, REGISTER))
+}
+
+/// Loads a value.
+pub(crate) fn load(register: u32, value: &[u8]) -> Attributes {
+    expression("immediate", &Attributes::new().number(1, register).nest(2, &value_of(value)))
 }
 
 /// Redirects the connection to the address in the first and the port in the second register.

@@ -91,19 +91,21 @@ pub fn in_use(ignored_interface: &str) -> Result<Vec<Subnet>, Error> {
     link::networks_in_use(&mut Channel::route()?, ignored_interface)
 }
 
-/// The next free address after `last`, starting over at the end; never the gateway's.
+/// The next free address of `range` after `last`, starting over at the end; never the first and the
+/// last of a network.
 ///
 /// Going round instead of taking the lowest leaves an address alone for as long as possible after
 /// its container is gone, because neighbours remember who had it.
 pub fn next_address(
     subnet: &Subnet,
+    range: &Subnet,
     taken: impl IntoIterator<Item = Ipv4Addr>,
     last: Option<Ipv4Addr>,
 ) -> Result<Ipv4Addr, Error> {
-    let full = Error::NoFreeAddress { network: subnet.network, prefix_len: subnet.prefix_len };
-    let first = subnet.gateway().to_bits().saturating_add(1);
-    let end = subnet.broadcast().to_bits();
-    if subnet.prefix_len > 30 || first >= end {
+    let full = Error::NoFreeAddress { network: range.network, prefix_len: range.prefix_len };
+    let first = range.network.to_bits().max(subnet.network.to_bits().saturating_add(1));
+    let end = subnet.broadcast().to_bits().min(range.broadcast().to_bits().saturating_add(1));
+    if first >= end {
         return Err(full);
     }
     let taken: HashSet<u32> = taken.into_iter().map(Ipv4Addr::to_bits).collect();
@@ -168,7 +170,8 @@ mod tests {
     fn addresses_go_round() {
         let subnet = net("10.0.0.0/29");
         let next = |taken: &[&str], last: Option<&str>| {
-            next_address(&subnet, taken.iter().map(|text| ip(text)), last.map(ip)).ok()
+            let taken = taken.iter().copied().chain(["10.0.0.1"]).map(ip);
+            next_address(&subnet, &subnet, taken, last.map(ip)).ok()
         };
         assert_eq!(next(&[], None), Some(ip("10.0.0.2")));
         assert_eq!(next(&["10.0.0.2"], None), Some(ip("10.0.0.3")));
@@ -181,8 +184,21 @@ mod tests {
     }
 
     #[test]
+    fn a_range_gives_its_own_addresses_only() {
+        let (subnet, range) = (net("10.0.0.0/24"), net("10.0.0.128/31"));
+        let next = |taken: &[&str]| {
+            next_address(&subnet, &range, taken.iter().map(|text| ip(text)), None).ok()
+        };
+        assert_eq!(next(&[]), Some(ip("10.0.0.128")));
+        assert_eq!(next(&["10.0.0.128"]), Some(ip("10.0.0.129")));
+        assert_eq!(next(&["10.0.0.128", "10.0.0.129"]), None);
+        let edge = net("10.0.0.254/31");
+        assert_eq!(next_address(&subnet, &edge, [], Some(ip("10.0.0.254"))).ok(), Some(ip("10.0.0.254")));
+    }
+
+    #[test]
     fn a_full_network_says_so() {
-        let error = next_address(&net("10.0.0.0/31"), [], None).unwrap_err();
+        let error = next_address(&net("10.0.0.0/31"), &net("10.0.0.0/31"), [ip("10.0.0.1")], None).unwrap_err();
         assert_eq!(
             error.to_string(),
             "no available IPv4 addresses on this network's address pools: 10.0.0.0/31"

@@ -44,6 +44,20 @@ pub(crate) struct Table<'a> {
     pub(crate) bridge: &'a str,
     /// The bridge's network.
     pub(crate) subnet: Subnet,
+    /// How far its containers reach.
+    pub(crate) reach: Reach,
+}
+
+/// How far the containers of a network reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Everywhere, by the host's address.
+    #[default]
+    Masqueraded,
+    /// Everywhere, by their own addresses: others must know the way back.
+    Routed,
+    /// The host and each other.
+    Internal,
 }
 
 impl Table<'_> {
@@ -84,7 +98,12 @@ impl Table<'_> {
     }
 
     fn fingerprint(&self) -> String {
-        format!("orlop rules {VERSION} for {} {}", self.bridge, self.subnet)
+        let reach = match self.reach {
+            Reach::Masqueraded => "",
+            Reach::Routed => " routed",
+            Reach::Internal => " internal",
+        };
+        format!("orlop rules {VERSION} for {} {}{reach}", self.bridge, self.subnet)
     }
 
     /// The batch, each request with what the kernel must have for it.
@@ -167,13 +186,17 @@ impl Table<'_> {
             nft::unequal(&interface(self.bridge)),
         ];
         let rule = |parts: &[Vec<Attributes>]| self.rule("postrouting", parts, NEED);
-        vec![
-            rule(&[from_bridge(), leaves_elsewhere, masquerade()]),
+        let mut rules = Vec::new();
+        if self.reach == Reach::Masqueraded {
+            rules.push(rule(&[from_bridge(), leaves_elsewhere, masquerade()]));
+        }
+        rules.extend([
             // A container that uses a published port: the answer must come back through the host.
             rule(&[interface_out(self.bridge), from_bridge(), redirected(), masquerade()]),
             // The host itself, by 127.0.0.1: the container could not answer that address.
             rule(&[interface_out(self.bridge), address_in(Side::Source, LOOPBACK), masquerade()]),
-        ]
+        ]);
+        rules
     }
 
     fn forward_rules(&self) -> Vec<(Message, &'static str)> {
@@ -182,6 +205,15 @@ impl Table<'_> {
         let accept = || vec![nft::verdict(Verdict::Accept)];
         let to_bridge = || interface_out(self.bridge);
         let rule = |parts: &[Vec<Attributes>]| self.rule("forward", parts, NEED);
+        if self.reach == Reach::Internal {
+            let stays = || vec![interface_in(self.bridge), to_bridge(), accept()];
+            let drop = || vec![nft::verdict(Verdict::Drop)];
+            return vec![
+                rule(&stays()),
+                rule(&[interface_in(self.bridge), drop()]),
+                rule(&[to_bridge(), drop()]),
+            ];
+        }
         let continued = nft::conntrack_has(Conntrack::State, ESTABLISHED_OR_RELATED);
         vec![
             rule(&[interface_in(self.bridge), accept()]),
@@ -373,6 +405,30 @@ pub(crate) fn remove(channel: &mut Channel, table: &str) -> Result<(), Error> {
     }
 }
 
+/// The tables whose names begin so, each with the bridge that its rules are for.
+pub fn tables(prefix: &str) -> Result<Vec<(String, Option<String>)>, Error> {
+    let failed = |source| Error::system("list nftables tables", FEATURE, source);
+    let mut channel = Channel::firewall()?;
+    let answers = channel.exchange(&[nft::get_tables()]).map_err(failed)?;
+    let names = answers.objects.iter().filter_map(|object| nft::read_table_name(&object.body));
+    let names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        let rules = channel.exchange(&[nft::get_rules(&name, "guard")]).map_err(failed)?.objects;
+        let mut comments = rules.iter().filter_map(|rule| nft::read_rule_data(&rule.body));
+        let bridge = comments.find_map(|data| bridge_of(data.get(2..)?));
+        found.push((name, bridge));
+    }
+    Ok(found)
+}
+
+/// The bridge in a fingerprint.
+fn bridge_of(comment: &[u8]) -> Option<String> {
+    let text = crate::wire::string(comment);
+    let rest = text.strip_prefix("orlop rules ")?.split_once(" for ")?.1;
+    rest.split(' ').next().map(str::to_owned)
+}
+
 /// Takes back the ports of a monitor that was killed; fine when they, or the table, are not there.
 ///
 /// A port that somebody holds again is left alone: if that is a container, it has put its own element
@@ -418,7 +474,7 @@ mod tests {
     #[test]
     fn the_batch_creates_before_it_flushes_and_fits_one_send() {
         let subnet = Subnet::new(Ipv4Addr::new(172, 17, 0, 0), 16);
-        let table = Table { name: "orlop", bridge: "orlop0", subnet };
+        let table = Table { name: "orlop", bridge: "orlop0", subnet, reach: Reach::Masqueraded };
         let requests = table.requests();
         let kinds: Vec<_> = requests.iter().map(|(message, _)| message.kind & 0xff).collect();
         assert_eq!(kinds[..9], [0, 8, 9, 9, 3, 3, 3, 3, 3]);

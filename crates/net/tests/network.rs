@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use orlop_net::{
-    Bridge, Endpoint, Error, Subnet, names, probe_port, remove_interface, subnet, unpublish,
+    Bridge, Error, Reach, Sandbox, Subnet, names, probe_port, remove_interface, subnet, unpublish,
 };
 use orlop_types::ErrorKind;
 use orlop_types::network::{BridgePlan, Protocol, PublishedPort};
@@ -36,6 +36,7 @@ fn bridge(number: u8) -> Bridge {
         gateway: Ipv4Addr::new(172, 30 + number, 0, 1),
         prefix_len: 16,
         mtu: 1400,
+        reach: Reach::Masqueraded,
     }
 }
 
@@ -62,7 +63,11 @@ fn plan(bridge: &Bridge, last: u8, ports: &[PublishedPort]) -> BridgePlan {
         mac: subnet::mac_of(address),
         address,
         prefix_len: bridge.prefix_len,
-        gateway: bridge.gateway,
+        interface: "eth0".to_owned(),
+        gateway: Some(bridge.gateway),
+        default_route: true,
+        isolated: false,
+        names: None,
         mtu: bridge.mtu,
         ports: ports.to_vec(),
     }
@@ -78,10 +83,10 @@ fn host(bridges: &[&Bridge]) -> Space {
     host
 }
 
-fn enter(host: &Space, plan: &BridgePlan) -> Result<(Space, Endpoint), Error> {
+fn enter(host: &Space, plan: &BridgePlan) -> Result<(Space, Sandbox), Error> {
     let space = host.neighbour();
     let plan = plan.clone();
-    let endpoint = space.run(move || Endpoint::enter(&plan))?;
+    let endpoint = space.run(move || Sandbox::enter(std::slice::from_ref(&plan)))?;
     Ok((space, endpoint))
 }
 
@@ -269,8 +274,8 @@ fn an_end_point_has_its_address_route_and_settings() {
     assert_eq!(used.iter().filter(|used| used.overlaps(&bridge.subnet())).count(), 0, "{used:?}");
     assert_eq!(subnet::choose(&used).unwrap(), Subnet::new([172, 17, 0, 0].into(), 16));
 
-    endpoint.leave().unwrap();
-    endpoint.leave().unwrap();
+    endpoint.leave(&[]).unwrap();
+    endpoint.leave(&[]).unwrap();
     assert_eq!(host.shell("ip -br link | grep -c orlv || true"), "0\n");
 }
 
@@ -337,7 +342,7 @@ fn a_udp_client_that_keeps_sending_finds_the_next_container() {
         let (dns, mut endpoint) = enter(&host, &plan(&bridge, last, &ports)).unwrap();
         serve(&dns, 80, name);
         assert_eq!(ask().unwrap(), format!("{name} 10.9.0.2"));
-        endpoint.leave().unwrap();
+        endpoint.leave(&[]).unwrap();
         assert!(ask().is_err());
     }
 }
@@ -403,10 +408,10 @@ fn two_roots_do_not_disturb_each_other() {
     assert_eq!(tcp(&first, two.gateway, 8081), "second 172.31.0.1");
     assert!(try_tcp(&first, address(&two, 2), 80).is_err());
 
-    first_end.leave().unwrap();
+    first_end.leave(&[]).unwrap();
     host.run(move || one.remove().unwrap());
     assert_eq!(tcp(&host, LOCALHOST, 8081), "second 172.31.0.1");
-    second_end.leave().unwrap();
+    second_end.leave(&[]).unwrap();
 }
 
 #[test]
@@ -434,7 +439,7 @@ fn a_port_is_given_once() {
     drop(listener);
 
     assert_eq!(elements(&host, &bridge, "ports_any"), "tcp . 80 : 172.30.0.2 . 80");
-    first_end.leave().unwrap();
+    first_end.leave(&[]).unwrap();
     assert_eq!(elements(&host, &bridge, "ports_any"), "");
     assert!(host.run(|| probe_port(ANY, 80, Protocol::Tcp).unwrap()));
     assert_eq!(host.shell("ip -br link | grep -c orlv || true"), "0\n");
@@ -450,7 +455,7 @@ fn sixteen_containers_come_and_go_at_once() {
             let space = host.neighbour();
             let plan = plan(&bridge, last, &[port(ANY, 8000 + u16::from(last), 80, Protocol::Tcp)]);
             thread::spawn(move || {
-                let endpoint = space.run(move || Endpoint::enter(&plan).unwrap());
+                let endpoint = space.run(move || Sandbox::enter(std::slice::from_ref(&plan)).unwrap());
                 serve(&space, 80, "web");
                 // A container uses its network from its first moment on.
                 assert_eq!(
@@ -467,7 +472,7 @@ fn sixteen_containers_come_and_go_at_once() {
     }
     let leaving: Vec<_> = endpoints
         .into_iter()
-        .map(|mut endpoint| thread::spawn(move || endpoint.leave().unwrap()))
+        .map(|mut endpoint| thread::spawn(move || endpoint.leave(&[]).unwrap()))
         .collect();
     leaving.into_iter().for_each(|one| one.join().unwrap());
     assert_eq!(elements(&host, &bridge, "ports_any"), "");
@@ -506,7 +511,7 @@ fn what_a_killed_monitor_left_is_replaced_or_removed() {
         .to_vec();
     let dead = plan(&bridge, 2, &ports);
     if is_child() {
-        let _endpoint = Endpoint::enter(&dead).unwrap();
+        let _endpoint = Sandbox::enter(std::slice::from_ref(&dead)).unwrap();
         tell_parent("entered");
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         return;
@@ -533,7 +538,7 @@ fn what_a_killed_monitor_left_is_replaced_or_removed() {
     assert_eq!(elements(&host, &bridge, "ports_any"), "tcp . 8080 : 172.30.0.3 . 80");
     assert_eq!(elements(&host, &bridge, "ports_ip"), "");
     assert_eq!(tcp(&host, LOCALHOST, 8080), "web 172.30.0.1");
-    endpoint.leave().unwrap();
+    endpoint.leave(&[]).unwrap();
 
     kill_one();
     let (table, interface) = (bridge.table.clone(), dead.host_interface.clone());
@@ -572,7 +577,7 @@ fn without_privileges_the_error_says_so() {
     if is_child() {
         let error = bridge(0).ensure().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied);
-        let other = Endpoint::enter_none().unwrap_err();
+        let other = orlop_net::enter_none().unwrap_err();
         assert_eq!(other.kind(), ErrorKind::Denied);
         return tell_parent(&format!("{error}; {other}"));
     }

@@ -6,7 +6,6 @@ use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use orlop_net::Endpoint;
 use rustix::thread::Pid;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -32,7 +31,7 @@ impl Space {
     /// A thread in a new namespace with nothing but loopback.
     pub fn isolated() -> Self {
         let space = Self::inherited();
-        space.run(|| Endpoint::enter_none().unwrap());
+        space.run(|| orlop_net::enter_none().unwrap());
         space
     }
 

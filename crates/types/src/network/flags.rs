@@ -232,7 +232,7 @@ impl NetworkFlags<'_> {
 
 /// Reads `02:42:ac:11:00:02`, also with hyphens, or in groups of four digits with dots.
 #[must_use]
-pub(crate) fn parse_mac(text: &str) -> Option<[u8; 6]> {
+pub fn parse_mac(text: &str) -> Option<[u8; 6]> {
     let digits: String = match text.as_bytes().get(2) {
         Some(separator @ (b':' | b'-')) if text.len() == 17 => {
             let parts: Vec<&str> = text.split(char::from(*separator)).collect();
