@@ -13,6 +13,7 @@ pub mod id;
 pub mod image;
 pub mod mount;
 mod mount_flag;
+pub mod natural;
 pub mod network;
 pub mod port;
 pub mod reference;

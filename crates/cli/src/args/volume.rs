@@ -37,7 +37,7 @@ pub struct CreateVolume {
     #[arg(value_name = "VOLUME")]
     pub name: Option<String>,
     /// Docker's old way to give the name
-    #[arg(long = "name", value_name = "VOLUME", hide = true, conflicts_with = "name")]
+    #[arg(long = "name", value_name = "VOLUME", hide = true)]
     pub old_name: Option<String>,
 }
 

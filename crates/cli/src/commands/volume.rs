@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use orlop_engine::{Force, InspectKind, NewVolume};
 use orlop_types::environment::parse_label;
+use orlop_types::natural::natural;
 use orlop_types::size::human_size;
 use serde_json::Value;
 
@@ -52,6 +53,11 @@ fn new_volume(args: CreateVolume) -> Result<NewVolume, Failure> {
         let (name, value) = raw.split_once('=').unwrap_or((raw, ""));
         options.insert(name.to_owned(), value.to_owned());
     }
+    if args.name.is_some() && args.old_name.is_some() {
+        return Err(Failure::new(
+            "conflicting options: cannot specify a volume-name through both --name and as a positional arg",
+        ));
+    }
     Ok(NewVolume {
         name: args.name.or(args.old_name).filter(|name| !name.is_empty()),
         driver: args.driver,
@@ -63,7 +69,8 @@ fn new_volume(args: CreateVolume) -> Result<NewVolume, Failure> {
 fn list(session: &mut Session<'_, '_>, args: &ListVolumes) -> Outcome {
     let volumes = session.engine.volume_list(&filters(&args.list.filters)?)?;
     let mut rows: Vec<Value> = volumes.iter().map(rows::volume).collect();
-    rows.sort_by(|one, other| one["Name"].as_str().cmp(&other["Name"].as_str()));
+    let name = |row: &Value| row["Name"].as_str().unwrap_or_default().to_owned();
+    rows.sort_by(|one, other| natural(&name(one), &name(other)));
     let text = rows::VOLUMES.render(
         session.format(args.list.format.as_deref()).as_deref(),
         args.list.quiet,
@@ -130,6 +137,11 @@ mod tests {
             [("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())]
         );
         assert_eq!(volume.options.unwrap()["o"], "addr=1.2.3.4,rw");
+        let both = CreateVolume { old_name: Some("other".into()), ..args(&[], &[]) };
+        assert_eq!(
+            new_volume(both).unwrap_err().why,
+            "conflicting options: cannot specify a volume-name through both --name and as a positional arg"
+        );
         let volume = new_volume(args(&[], &[])).unwrap();
         assert_eq!((volume.labels, volume.options), (None, None));
         assert_eq!(
