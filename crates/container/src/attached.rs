@@ -34,6 +34,12 @@ impl Containers<'_> {
         Ok(client)
     }
 
+    /// Notes that a user has left a container that runs on.
+    pub fn detached(&self, name: &str) -> Result<()> {
+        let container = self.store.read(|query| crate::lookup::find(query, name))?;
+        self.log_event(&container, "detach")
+    }
+
     /// Whether a container has a terminal, and whether it reads standard input.
     pub fn streams(&self, name: &str) -> Result<(bool, bool)> {
         let container = self.store.read(|query| crate::lookup::find(query, name))?;

@@ -67,6 +67,12 @@ pub(crate) fn apply(
             }
             Vec::new()
         }
+        Record::Resized { rows, columns, at } => {
+            let mut event = container_event(container, "resize", nanoseconds(*at));
+            event.attributes.insert("height".to_owned(), rows.to_string());
+            event.attributes.insert("width".to_owned(), columns.to_string());
+            vec![event]
+        }
         Record::Probed { .. } => probed(container, record),
     }
 }

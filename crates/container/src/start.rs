@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use orlop_meta::{ContainerRecord, ContainerStatus, Durability};
 use orlop_runtime::record::{Liveness, liveness};
 use orlop_runtime::{StartError, attach, launch};
+use orlop_sys::mount::RootfsRecipe;
 use orlop_types::ContainerId;
 
 use crate::error::system;
@@ -104,12 +105,17 @@ impl Containers<'_> {
     ) -> Result<Option<attach::Client>> {
         let run_dir = self.store.paths.container_run(&container.id);
         self.clear_run_dir(&container.id)?;
+        self.allow_mounting_again(container)?;
+        if options.attach {
+            self.log_event(container, "attach")?;
+        }
         std::fs::create_dir(&run_dir).map_err(system("make the directory", &run_dir))?;
         orlop_sys::fault::point("container.start.directory");
         let network = self.allocate(container)?;
         orlop_sys::fault::point("container.start.allocated");
         self.write_files(container, &network)?;
-        let plan = self.make_plan(container, network.plan, options.console_size.unwrap_or_default())?;
+        let plan =
+            self.make_plan(container, network.plan, options.console_size.unwrap_or_default())?;
         orlop_sys::fault::point("container.start.planned");
         let launched = launch::launch(
             &plan,
@@ -121,6 +127,27 @@ impl Containers<'_> {
         )?;
         orlop_sys::fault::point("container.start.launched");
         Ok(launched.attach)
+    }
+
+    /// Takes back the kernel's mark on a writable layer that is mounted without syncing it
+    /// (overlayfs, "volatile"): it keeps the layer from being mounted a second time, because after
+    /// a power cut its files cannot be trusted. The machine has not been off since: what is lost with
+    /// it is removed and never started again.
+    fn allow_mounting_again(&self, container: &ContainerRecord) -> Result<()> {
+        let options = crate::create::writable_options(&container.host_config);
+        if !options.volatile {
+            return Ok(());
+        }
+        let recipe = self.layers.writable_recipe(&container.id, options)?;
+        let RootfsRecipe::Overlay { upper: Some(upper), .. } = recipe else { return Ok(()) };
+        // Made by the kernel, out of every container's reach.
+        let mark = upper.work.join("work/incompat");
+        match std::fs::remove_dir_all(&mark) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(system("remove", &mark)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Removes what an earlier run left, once its monitor has let go.

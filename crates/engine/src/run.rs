@@ -1,5 +1,7 @@
 //! Following a container in the foreground: `run`, `start -a`, `attach`.
 
+use std::os::fd::AsFd as _;
+
 use orlop_runtime::attach::{Client, Outcome, ProxyOptions};
 
 use crate::{Engine, Error, Result, Started, WaitCondition};
@@ -13,6 +15,17 @@ pub struct RunOptions {
     pub detach_keys: Vec<u8>,
     /// Whether signals that the caller gets go to the container.
     pub signal_proxy: bool,
+    /// Outputs of the container that the caller does not take.
+    pub unwanted: UnwantedOutputs,
+}
+
+/// Outputs that go nowhere, because the user attached to the others only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnwantedOutputs {
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
 }
 
 /// How following a container ended.
@@ -54,10 +67,13 @@ impl Engine {
         let stdin = (options.stdin && open_stdin).then(rustix::stdio::stdin);
         let proxy_options =
             ProxyOptions { tty, detach_keys: options.detach_keys.clone(), signal_target };
+        let nowhere = std::fs::File::options().write(true).open("/dev/null").map_err(|source| {
+            Error::System { operation: "open", subject: "/dev/null".to_owned(), source }
+        })?;
         let outcome = client.proxy(
             stdin,
-            rustix::stdio::stdout(),
-            rustix::stdio::stderr(),
+            if options.unwanted.stdout { nowhere.as_fd() } else { rustix::stdio::stdout() },
+            if options.unwanted.stderr { nowhere.as_fd() } else { rustix::stdio::stderr() },
             &proxy_options,
         )?;
         match outcome {
@@ -67,7 +83,10 @@ impl Engine {
                 }
                 Ok(RunOutcome::Exited(code))
             }
-            Outcome::Detached => Ok(RunOutcome::Detached),
+            Outcome::Detached => {
+                containers.detached(name)?;
+                Ok(RunOutcome::Detached)
+            }
             Outcome::Interrupted(signal) => Ok(RunOutcome::Interrupted(signal)),
             Outcome::Lost => {
                 // The monitor is gone: looking at the container settles what became of it.

@@ -59,6 +59,15 @@ pub enum Record {
         /// Why, if nobody asked for it.
         error: Option<String>,
     },
+    /// Somebody has set the size of the container's terminal.
+    Resized {
+        /// Rows.
+        rows: u16,
+        /// Columns.
+        columns: u16,
+        /// When.
+        at: Timestamp,
+    },
     /// The health was probed.
     Probed {
         /// Id of the process that probed.

@@ -73,12 +73,15 @@ pub enum Outcome {
     Interrupted(i32),
 }
 
-/// Reads keys as `--detach-keys` takes them: letters, or `ctrl-` with one of `a`–`z @ ^ [ , _`
-/// (and `\`, `]`), separated by commas.
+/// Reads keys as `--detach-keys` takes them: single characters, `DEL`, or `ctrl-` with one of
+/// `a`–`z @ [ \ ] ^ _`, separated by commas.
 pub fn parse_detach_keys(text: &str) -> Result<Vec<u8>, ParseError> {
     let parse = |key: &str| -> Option<u8> {
         if let [byte] = key.as_bytes() {
             return Some(*byte);
+        }
+        if key == "DEL" {
+            return Some(0x7f);
         }
         match key.strip_prefix("ctrl-")?.as_bytes() {
             [letter @ b'a'..=b'z'] => Some(letter - b'a' + 1),
@@ -87,10 +90,8 @@ pub fn parse_detach_keys(text: &str) -> Result<Vec<u8>, ParseError> {
             _ => None,
         }
     };
-    let keys = text.split(',').map(|key| parse(key).ok_or(key));
-    keys.collect::<Result<_, _>>().map_err(|key| {
-        ParseError::new(format!("invalid detach keys (unknown key `{key}`): {text}"))
-    })
+    let keys = text.split(',').map(parse).collect::<Option<_>>();
+    keys.ok_or_else(|| ParseError::new(format!("Invalid detach keys ({text}) provided")))
 }
 
 impl Client {

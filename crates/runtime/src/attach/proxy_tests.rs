@@ -126,7 +126,9 @@ fn keys_are_found_across_reads() {
 #[test]
 fn detach_keys_are_parsed() {
     assert_eq!(parse_detach_keys("ctrl-p,ctrl-q").unwrap(), DETACH_KEYS);
-    assert_eq!(parse_detach_keys("a,ctrl-@,ctrl-[,ctrl-_").unwrap(), [b'a', 0, 27, 31]);
-    let error = parse_detach_keys("ctrl-p,ctrl-1").unwrap_err().to_string();
-    assert_eq!(error, "invalid detach keys (unknown key `ctrl-1`): ctrl-p,ctrl-1");
+    assert_eq!(parse_detach_keys("a,ctrl-@,ctrl-[,ctrl-_,DEL").unwrap(), [b'a', 0, 27, 31, 127]);
+    for wrong in ["ctrl-p,ctrl-1", "", "ctrl-P", "ab", "a,,b"] {
+        let error = parse_detach_keys(wrong).unwrap_err().to_string();
+        assert_eq!(error, format!("Invalid detach keys ({wrong}) provided"));
+    }
 }

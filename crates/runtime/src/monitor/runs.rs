@@ -158,6 +158,9 @@ impl<'a> Runs<'a> {
                 return Ok(());
             }
             self.network.work();
+            if let Some((rows, columns)) = self.serving.take_resized() {
+                self.record(&Record::Resized { rows, columns, at: Timestamp::now() });
+            }
             if let Some(record) = prober.as_deref_mut().and_then(Prober::tick) {
                 self.record(&record);
             }

@@ -105,6 +105,8 @@ pub(super) struct Serving<'a> {
     ended: Option<(u8, Instant)>,
     /// When the exit code was sent.
     announced: Option<Instant>,
+    /// The terminal's new size, until somebody asks.
+    resized: Option<(u16, u16)>,
     taken_over: bool,
     /// Somebody else's file to wake up for.
     also: Option<OwnedFd>,
@@ -125,6 +127,7 @@ impl<'a> Serving<'a> {
             init_pid: 0,
             ended: None,
             announced: None,
+            resized: None,
             taken_over: false,
             also: None,
             scratch: vec![0; PAYLOAD_MAX_BYTES],
@@ -481,11 +484,17 @@ impl<'a> Serving<'a> {
         }
     }
 
-    fn resize(&self, rows: u16, columns: u16) {
+    fn resize(&mut self, rows: u16, columns: u16) {
         let Some(terminal) = &self.terminal else { return };
-        if let Err(error) = orlop_sys::pty::set_window_size(terminal, rows, columns) {
-            tracing::debug!(%error, "terminal size not set");
+        match orlop_sys::pty::set_window_size(terminal, rows, columns) {
+            Ok(()) => self.resized = Some((rows, columns)),
+            Err(error) => tracing::debug!(%error, "terminal size not set"),
         }
+    }
+
+    /// The terminal's size, if somebody has set it since this was asked last.
+    pub(super) fn take_resized(&mut self) -> Option<(u16, u16)> {
+        self.resized.take()
     }
 
     /// Writes what the container takes of its input.
