@@ -25,6 +25,9 @@ mod save;
 mod crash_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod load_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use child::{ChildImage, target_reference};

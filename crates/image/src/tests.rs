@@ -299,7 +299,7 @@ fn inspect_has_dockers_shape() {
     );
     let content = value["GraphDriver"]["Data"]["Dir"].as_str().unwrap();
     assert_eq!(std::fs::read_to_string(Path::new(content).join("file")).unwrap(), "12345");
-    let history = fixture.images().history("db").unwrap();
+    let history = fixture.images().history("db", None).unwrap();
     assert_eq!(history.len(), 1);
     assert_eq!((history[0].id.as_str(), history[0].size), (id.as_str(), 5));
     assert_eq!(history[0].tags, Some(vec!["db:latest".to_owned()]));
