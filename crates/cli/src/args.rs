@@ -1,27 +1,43 @@
 //! The command line: Docker's names and flags, both as `orlop run` and as `orlop container run`.
 
 mod container;
+mod copy;
 mod create;
+mod explain;
+mod docker;
 mod image;
+mod lifecycle;
+mod number;
 mod parse;
 mod system;
 mod unsupported;
+mod update;
+pub mod usage;
+mod network;
 mod volume;
+mod writable;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 pub use container::*;
+pub use copy::*;
 pub use create::*;
+pub use explain::*;
+pub use docker::DockerOptions;
 pub use image::*;
-pub use parse::{Parsed, parse};
+pub use lifecycle::*;
+pub use parse::{Parsed, command, parse};
 pub use system::*;
+pub use update::*;
+pub use network::*;
 pub use volume::*;
+pub use writable::*;
 
 /// A container engine centred on persistent storage.
 #[derive(Debug, Parser)]
-#[command(name = "orlop", version, disable_help_subcommand = true)]
+#[command(name = "orlop", version, disable_help_subcommand = true, disable_version_flag = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -47,6 +63,11 @@ pub struct Global {
     /// Format of what a command shows, unless it is told by its own `--format`
     #[arg(long = "format", id = "default_format", value_name = "FORMAT")]
     pub format: Option<String>,
+    /// Print the version and quit
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    pub version: Option<bool>,
+    #[command(flatten)]
+    pub docker: DockerOptions,
 }
 
 /// Every command; the first ones are short names for commands of a group.
@@ -66,12 +87,36 @@ pub enum Command {
     /// Work with images
     #[command(subcommand, name = "image")]
     ImageGroup(ImageGroup),
+    /// Work with networks
+    #[command(subcommand, name = "network")]
+    NetworkGroup(NetworkGroup),
     /// Work with volumes
     #[command(subcommand, name = "volume")]
     VolumeGroup(VolumeGroup),
     /// Look after the engine
     #[command(subcommand, name = "system")]
     SystemGroup(SystemGroup),
+    /// Print a script that completes commands, flags and names in a shell
+    Completion(Completion),
+    /// Show the help of a command
+    #[command(hide = true)]
+    Help(HelpTopic),
+}
+
+/// `help`
+#[derive(Debug, Args)]
+pub struct HelpTopic {
+    /// The command's words
+    #[arg(value_name = "COMMAND", num_args = 0..)]
+    pub words: Vec<String>,
+}
+
+/// `completion`
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// bash, zsh or fish
+    #[arg(value_name = "SHELL")]
+    pub shell: String,
 }
 
 /// `inspect` of any kind of object.
@@ -80,12 +125,25 @@ pub struct Inspect {
     /// `json`, or a Go template
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
-    /// Only objects of this type: container, image or volume
+    /// Show the sizes of containers too
+    #[arg(short, long)]
+    pub size: bool,
+    /// Only objects of this type: container, image, network or volume
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<String>,
     /// Names or ids
     #[arg(value_name = "NAME|ID", required = true)]
     pub names: Vec<String>,
+}
+
+/// `container inspect`
+#[derive(Debug, Args)]
+pub struct InspectContainers {
+    /// Show the sizes of the containers too
+    #[arg(short, long)]
+    pub size: bool,
+    #[command(flatten)]
+    pub inspect: InspectOne,
 }
 
 /// `inspect` of one kind of object.

@@ -3,23 +3,30 @@
 mod container;
 mod copy;
 mod disk_usage;
+mod explain;
 mod facts;
 mod image;
+mod inspect;
+mod lifecycle;
+mod network;
 mod run;
 mod system;
 mod system_prune;
 mod volume;
+mod writable;
 
-use orlop_engine::{Engine, InspectKind};
+use orlop_engine::Engine;
 use orlop_types::ErrorKind;
 use orlop_types::filter::Filters;
 use serde_json::Value;
 
+use inspect::inspect;
+
 use crate::args::{
-    Command, ContainerGroup, ImageGroup, ImageShortcut, Inspect, SystemGroup, SystemShortcut,
+    Command, ContainerGroup, ImageGroup, ImageShortcut, SystemGroup, SystemShortcut,
 };
 use crate::failure::{Failure, Outcome};
-use crate::format;
+use crate::format::ListStyle;
 use crate::io::Streams;
 
 /// A command and what it works with.
@@ -38,6 +45,19 @@ impl Session<'_, '_> {
     /// The format of what a command shows: its own, or the one that holds for all.
     pub fn format(&self, own: Option<&str>) -> Option<String> {
         own.map(str::to_owned).or_else(|| self.default_format.clone())
+    }
+
+    /// Shows a list: every list command ends with this.
+    pub fn list(
+        &mut self,
+        style: &ListStyle<'_>,
+        format: Option<&str>,
+        quiet: bool,
+        rows: &[Value],
+    ) -> Outcome {
+        let text = style.render(format, quiet, rows)?;
+        self.streams.out.write_all(text.as_bytes())?;
+        Ok(0)
     }
 
     /// Tells about a failure that does not end the command; data that was written comes first.
@@ -61,7 +81,7 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: Command) -> Outcome {
                 .map_err(|failure| failure.during("container prune"))
         }
         Command::ContainerGroup(ContainerGroup::Inspect(args)) => {
-            inspect(session, &args.names, args.format.as_deref(), Some(InspectKind::Container))
+            inspect::containers(session, &args)
         }
         Command::Image(ImageShortcut::Images(args)) => {
             image::dispatch(session, ImageGroup::Ls(args))
@@ -69,9 +89,19 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: Command) -> Outcome {
         Command::Image(ImageShortcut::Import(args)) => {
             image::dispatch(session, ImageGroup::Import(args))
         }
+        Command::Image(ImageShortcut::History(args)) => {
+            image::dispatch(session, ImageGroup::History(args))
+        }
+        Command::Image(ImageShortcut::Load(args)) => {
+            image::dispatch(session, ImageGroup::Load(args))
+        }
+        Command::Image(ImageShortcut::Save(args)) => {
+            image::dispatch(session, ImageGroup::Save(args))
+        }
         Command::Image(ImageShortcut::Tag(args)) => image::dispatch(session, ImageGroup::Tag(args)),
         Command::Image(ImageShortcut::Rmi(args)) => image::dispatch(session, ImageGroup::Rm(args)),
         Command::ImageGroup(command) => image::dispatch(session, command),
+        Command::NetworkGroup(command) => network::dispatch(session, command),
         Command::VolumeGroup(command) => volume::dispatch(session, command),
         Command::System(SystemShortcut::Events(args)) => {
             system::dispatch(session, SystemGroup::Events(args))
@@ -89,7 +119,7 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: Command) -> Outcome {
             system::container_ended(session, &args.id)
         }
         Command::SystemGroup(command) => system::dispatch(session, command),
-        Command::Inspect(args) => inspect_any(session, &args),
+        Command::Inspect(args) => inspect::any(session, &args),
         // Answered before an engine is opened.
         Command::Completion(_) | Command::Help(_) => Ok(0),
     }
@@ -102,44 +132,6 @@ pub fn version(
     default_format: Option<&str>,
 ) -> Outcome {
     facts::version(streams, args, default_format)
-}
-
-fn inspect_any(session: &mut Session<'_, '_>, args: &Inspect) -> Outcome {
-    let kind = match args.kind.as_deref() {
-        None | Some("") => None,
-        Some("container") => Some(InspectKind::Container),
-        Some("image") => Some(InspectKind::Image),
-        Some("volume") => Some(InspectKind::Volume),
-        Some(other) => {
-            return Err(Failure::new(format!(
-                "unknown type: \"{other}\": must be one of \"container\", \"image\", \"volume\""
-            ))
-            .during("inspect"));
-        }
-    };
-    inspect(session, &args.names, args.format.as_deref(), kind)
-}
-
-/// Prints what was found, then tells about what was not.
-fn inspect(
-    session: &mut Session<'_, '_>,
-    names: &[String],
-    format: Option<&str>,
-    kind: Option<InspectKind>,
-) -> Outcome {
-    let mut found: Vec<Value> = Vec::new();
-    let mut failures = Vec::new();
-    for name in names {
-        match session.engine.inspect(name, kind) {
-            Ok(document) => found.push(document),
-            Err(error) => failures.push(Failure::from(error)),
-        }
-    }
-    let chosen = session.format(format);
-    let text = format::documents(chosen.as_deref(), &found)
-        .map_err(|failure| failure.during("inspect"))?;
-    session.streams.out.write_all(text.as_bytes()).map_err(Failure::from)?;
-    tell_all(session, "inspect", failures)
 }
 
 /// Runs `action` for each name, goes on after failures, and exits with 1 if there was one.

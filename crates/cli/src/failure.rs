@@ -45,11 +45,19 @@ impl Failure {
         self
     }
 
-    /// The lines for standard error.
-    pub fn lines(&self) -> String {
+    /// The lines for standard error; `program` is the name that the caller used.
+    pub fn lines(&self, program: &str) -> String {
         let what = self.what.as_ref().map(|what| format!("{what}: ")).unwrap_or_default();
-        let hint = self.hint.as_ref().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
-        format!("orlop: {what}{}\n{hint}", without_numbers(&self.why))
+        let hint = match &self.hint {
+            Some(usage) if usage.starts_with("usage: ") => format!("{usage}\n"),
+            Some(hint) => format!("hint: {hint}\n"),
+            None => String::new(),
+        };
+        // What is said to be an error already is Docker's own line, which scripts look for.
+        if self.why.starts_with("Error: ") {
+            return format!("{}\n{hint}", self.why);
+        }
+        format!("{program}: {what}{}\n{hint}", without_numbers(&self.why))
     }
 }
 
@@ -150,14 +158,20 @@ mod tests {
     #[test]
     fn one_line_and_a_hint() {
         let failure = Failure::new("No such image: x").during("run").with_hint("import it");
-        assert_eq!(failure.lines(), "orlop: run: No such image: x\nhint: import it\n");
-        assert_eq!(Failure::new("no").lines(), "orlop: no\n");
+        assert_eq!(failure.lines("orlop"), "orlop: run: No such image: x\nhint: import it\n");
+        assert_eq!(Failure::new("no").lines("orlop"), "orlop: no\n");
         let system = Failure::new("open x: No such file or directory (os error 2)");
-        assert_eq!(system.lines(), "orlop: open x: no such file or directory\n");
+        assert_eq!(system.lines("orlop"), "orlop: open x: no such file or directory\n");
         assert_eq!(without_numbers("a (os error x (os error 13) b"), "a (os error x b");
         assert_eq!(
-            failure.during("later").lines(),
-            "orlop: run: No such image: x\nhint: import it\n"
+            failure.during("later").lines("docker"),
+            "docker: run: No such image: x\nhint: import it\n"
+        );
+        let arity = Failure::new("'orlop rm' requires at least 1 argument")
+            .with_hint("usage: orlop rm CONTAINER");
+        assert_eq!(
+            arity.lines("orlop"),
+            "orlop: 'orlop rm' requires at least 1 argument\nusage: orlop rm CONTAINER\n"
         );
     }
 

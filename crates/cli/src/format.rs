@@ -1,8 +1,6 @@
 //! `--format`: lists as tables, JSON or templates; documents as indented JSON or templates.
 
-use orlop_template::{ListTemplate, Template};
-
-use crate::omitted;
+use orlop_template::{Error, ListTemplate, Template, escaped_json};
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
 
@@ -16,6 +14,8 @@ pub struct ListStyle<'a> {
     pub quiet: &'a str,
     /// Headings by field.
     pub headings: &'a [(&'a str, &'a str)],
+    /// Go's name of the type of a row, which Docker's messages show.
+    pub row_type: &'static str,
 }
 
 impl ListStyle<'_> {
@@ -26,10 +26,10 @@ impl ListStyle<'_> {
         quiet: bool,
         rows: &[Value],
     ) -> Result<String, Failure> {
-        let template = match format.map(str::trim) {
+        let template = match format {
             None | Some("" | "table") if quiet => self.quiet.to_owned(),
             None | Some("" | "table") => format!("table {}", self.table),
-            Some("json") => return json_lines(rows),
+            Some("json") => return Ok(json_lines(rows)),
             Some(template) => template.to_owned(),
         };
         let headings: Map<String, Value> = self
@@ -37,39 +37,102 @@ impl ListStyle<'_> {
             .iter()
             .map(|(field, heading)| ((*field).to_owned(), json!(heading)))
             .collect();
-        Ok(ListTemplate::parse(&template)?.render(&Value::Object(headings), rows)?)
+        let template = ListTemplate::parse(&template).map_err(list_failure)?;
+        template.render(&Value::Object(headings), rows, self.row_type).map_err(list_failure)
     }
 }
 
-/// One compact object for each line.
-fn json_lines(rows: &[Value]) -> Result<String, Failure> {
-    Ok(rows.iter().map(|row| format!("{row}\n")).collect())
+/// Docker's words for a format that a list cannot be shown in.
+fn list_failure(error: Error) -> Failure {
+    let what = match error {
+        Error::Parse { .. } => "parse",
+        Error::Execute { .. } => "execute",
+    };
+    Failure::new(format!("failed to {what} template: {error}"))
 }
+
+/// One compact object for each line, without what only templates may ask for.
+fn json_lines(rows: &[Value]) -> String {
+    let line = |row: &Value| {
+        let mut row = row.clone();
+        if let Some(fields) = row.as_object_mut() {
+            fields.shift_remove(LABEL);
+        }
+        escaped_json(&row) + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The entry of a row that holds what `{{.Label "name"}}` gives.
+pub const LABEL: &str = "Label";
 
 /// Exit code of `inspect` for what is no template, as in Docker.
 const BAD_TEMPLATE: i32 = 64;
 
-/// Renders the documents of `inspect`: one JSON array, or a line for each.
-pub fn documents(format: Option<&str>, documents: &[Value]) -> Result<String, Failure> {
-    match format.map(str::trim) {
-        None | Some("") => Ok(pretty(&Value::Array(documents.to_vec())) + "\n"),
-        Some("json") => json_lines(documents),
-        Some(template) => {
-            let template = Template::parse(template)
-                .map_err(|error| Failure::from(error).with_code(BAD_TEMPLATE))?;
-            let mut text = String::new();
-            for document in documents {
-                let rendered = match template.render(document) {
-                    Err(orlop_template::Error::MissingKey(_)) => {
-                        template.render(&omitted::complete(document))
-                    }
-                    other => other,
-                };
-                text.push_str(&rendered?);
-                text.push('\n');
-            }
-            Ok(text)
+/// The template of `inspect --format`, `info --format` and the like.
+fn document_template(text: &str) -> Result<Template, Failure> {
+    Template::parse(text).map_err(|error| {
+        Failure::new(format!("template parsing error: {error}")).with_code(BAD_TEMPLATE)
+    })
+}
+
+/// Renders one document: as JSON in one line, or by a template.
+pub fn document(format: &str, document: &Value) -> Result<String, Failure> {
+    match format {
+        "json" => Ok(format!("{document}\n")),
+        template => match document_template(template)?.render(document) {
+            Ok(text) => Ok(text + "\n"),
+            Err(error) => Err(Failure::new(error.to_string())),
+        },
+    }
+}
+
+/// How `inspect` shows documents.
+pub enum View {
+    /// As one indented array.
+    Indented,
+    /// As one array in one line.
+    Compact,
+    /// By a template, a line for each.
+    Template(Template),
+}
+
+impl View {
+    /// From the value of `--format`.
+    pub fn parse(format: Option<&str>) -> Result<Self, Failure> {
+        match format {
+            None | Some("") => Ok(Self::Indented),
+            Some("json") => Ok(Self::Compact),
+            Some(text) => Ok(Self::Template(document_template(text)?)),
         }
+    }
+
+    /// The text, and a failure for each document that the template does not fit.
+    pub fn render(&self, documents: &[Value]) -> (String, Vec<Failure>) {
+        let template = match self {
+            Self::Indented => {
+                return (pretty(&Value::Array(documents.to_vec())) + "\n", Vec::new());
+            }
+            Self::Compact => {
+                return (format!("{}\n", Value::Array(documents.to_vec())), Vec::new());
+            }
+            Self::Template(template) => template,
+        };
+        let mut text = String::new();
+        let mut failures = Vec::new();
+        for document in documents {
+            match template.render(document) {
+                Ok(rendered) => text.push_str(&(rendered + "\n")),
+                Err(error) => {
+                    failures.push(Failure::new(format!("template parsing error: {error}")));
+                }
+            }
+        }
+        // As in Docker, there always is a line.
+        if text.is_empty() {
+            text.push('\n');
+        }
+        (text, failures)
     }
 }
 
@@ -99,19 +162,48 @@ pub fn ellipsis(text: &str, max_chars: usize) -> String {
 mod tests {
     use super::*;
 
+    fn view(format: Option<&str>, documents: &[Value]) -> (String, Vec<String>) {
+        let (text, failures) = View::parse(format).unwrap().render(documents);
+        (text, failures.into_iter().map(|failure| failure.why).collect())
+    }
+
     #[test]
     fn inspect_is_an_array_indented_by_four() {
-        let document = json!({"Id": "a", "List": [1], "Empty": [], "None": {}});
+        let one = json!({"Id": "a", "List": [1], "Empty": [], "None": {}});
+        let documents = [one.clone(), json!({"Id": "b"})];
         assert_eq!(
-            documents(None, std::slice::from_ref(&document)).unwrap(),
+            view(None, &documents[..1]).0,
             "[\n    {\n        \"Id\": \"a\",\n        \"List\": [\n            1\n        ],\n        \"Empty\": [],\n        \"None\": {}\n    }\n]\n"
         );
-        assert_eq!(documents(None, &[]).unwrap(), "[]\n");
+        assert_eq!(view(None, &[]).0, "[]\n");
+        assert_eq!(view(Some("json"), &documents[..1]).0, format!("[{one}]\n"));
+        assert_eq!(view(Some("{{.Id}}"), &documents).0, "a\nb\n");
         assert_eq!(
-            documents(Some("json"), std::slice::from_ref(&document)).unwrap(),
-            format!("{document}\n")
+            view(Some("{{.List}}"), &documents),
+            (
+                "[1]\n".to_owned(),
+                vec![
+                    "template parsing error: template: :1:2: executing \"\" at <.List>: map has no entry for key \"List\"".to_owned()
+                ]
+            )
         );
-        assert_eq!(documents(Some("{{.Id}}"), &[document.clone(), document]).unwrap(), "a\na\n");
+        assert_eq!(view(Some("{{.Id}}"), &[]).0, "\n");
+        let failure = View::parse(Some("{{.Id")).err().unwrap();
+        assert_eq!(
+            (failure.code, failure.why.as_str()),
+            (BAD_TEMPLATE, "template parsing error: template: :1: unclosed action")
+        );
+    }
+
+    #[test]
+    fn one_document_is_a_line_or_a_template() {
+        let one = json!({"Id": "a"});
+        assert_eq!(document("json", &one).unwrap(), "{\"Id\":\"a\"}\n");
+        assert_eq!(document("{{.Id}}", &one).unwrap(), "a\n");
+        assert_eq!(
+            document("{{.Nope}}", &one).unwrap_err().why,
+            "template: :1:2: executing \"\" at <.Nope>: map has no entry for key \"Nope\""
+        );
     }
 
     #[test]

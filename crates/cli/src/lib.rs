@@ -5,17 +5,21 @@
 
 mod args;
 mod commands;
+mod completion;
 mod failure;
 mod format;
+mod help;
+mod history_rows;
 mod io;
 pub mod logging;
-mod omitted;
 #[allow(dead_code)] // Not every command needs all of it.
+mod output_file;
 mod progress;
 mod request;
 mod rows;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::str::FromStr as _;
 
 use orlop_engine::{Engine, EngineOptions};
@@ -37,10 +41,18 @@ pub fn run(args: Vec<OsString>) -> i32 {
     run_with(&args, &mut Streams { input: &mut input, out: &mut out, err: &mut err })
 }
 
+/// The name that the caller used, where it is one of ours: texts speak of `docker` to those who call
+/// it so (by a symbolic link).
+fn program_name(words: &[OsString]) -> &'static str {
+    let name = words.first().and_then(|word| Path::new(word).file_name());
+    if name.is_some_and(|name| name == "docker") { "docker" } else { "orlop" }
+}
+
 /// Runs one command on other streams.
 fn run_with(words: &[OsString], streams: &mut Streams<'_>) -> i32 {
+    let program = program_name(words);
     let borrowed = Streams { input: streams.input, out: streams.out, err: streams.err };
-    let outcome = execute(words, borrowed);
+    let outcome = execute(program, words, borrowed);
     let outcome = outcome.and_then(|code| {
         streams.out.flush()?;
         Ok(code)
@@ -52,39 +64,53 @@ fn run_with(words: &[OsString], streams: &mut Streams<'_>) -> i32 {
             // nobody left to tell.
             let _ = streams.out.flush();
             if failure.code != BROKEN_PIPE {
-                let _ = streams.err.write_all(failure.lines().as_bytes());
+                let _ = streams.err.write_all(failure.lines(program).as_bytes());
             }
             failure.code
         }
     }
 }
 
-fn execute(words: &[OsString], mut streams: Streams<'_>) -> Outcome {
-    let Cli { global, command } = match args::parse(words)? {
+fn execute(program: &'static str, words: &[OsString], mut streams: Streams<'_>) -> Outcome {
+    if let Some(shell) = std::env::var_os(completion::VARIABLE) {
+        return completion::answer(&mut streams, &shell, words);
+    }
+    let Cli { global, command } = match args::parse(program, words)? {
         Parsed::Command(cli) => *cli,
         Parsed::Text(text) => {
             streams.out.write_all(text.as_bytes())?;
             return Ok(0);
         }
+        Parsed::Incomplete(text) => {
+            streams.err.write_all(text.as_bytes())?;
+            return Ok(0);
+        }
     };
-    start_logging(&global.log_level)?;
-    if let Command::System(SystemShortcut::Version(args)) = &command {
-        return commands::version(&mut streams, args, global.format.as_deref());
+    start_logging(if global.docker.debug { "debug" } else { &global.log_level })?;
+    global.docker.check()?;
+    match &command {
+        Command::System(SystemShortcut::Version(args)) => {
+            return commands::version(&mut streams, args, global.format.as_deref());
+        }
+        Command::Completion(args) => return completion::script(&mut streams, program, &args.shell),
+        _ => {}
     }
     let engine = Engine::open(engine_options(&global))?;
-    commands::dispatch(
-        &mut Session { engine: &engine, streams, default_format: global.format },
-        command,
-    )
+    let default_format = global.format;
+    commands::dispatch(&mut Session { engine: &engine, streams, default_format, program }, command)
 }
 
 /// Sends log lines to standard error.
 fn start_logging(level: &str) -> Result<(), Failure> {
-    let level = LevelFilter::from_str(level).map_err(|_| {
-        Failure::new(format!(
-            "unable to parse log level: {level}: must be one of error, warn, info, debug or trace"
-        ))
-    })?;
+    let level = match level {
+        // Docker has levels above ours.
+        "fatal" | "panic" => LevelFilter::ERROR,
+        _ => LevelFilter::from_str(level).map_err(|_| {
+            Failure::new(format!(
+                "unable to parse log level: {level}: must be one of error, warn, info, debug or trace"
+            ))
+        })?,
+    };
     logging::start(level);
     Ok(())
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use orlop_engine::{ContainerSummary, ImageSummary, VolumeInfo};
+use orlop_engine::{ContainerSizes, ContainerSummary, ImageSummary, VolumeInfo};
 use orlop_types::duration::human_ago;
 use orlop_types::reference::ImageReference;
 use orlop_types::size::{human_size, table_size};
@@ -23,6 +23,7 @@ const MOUNT_MAX_CHARS: usize = 15;
 
 /// `ps`
 pub const CONTAINERS: ListStyle<'static> = ListStyle {
+    row_type: "*formatter.ContainerContext",
     table: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}",
     quiet: "{{.ID}}",
     headings: &[
@@ -35,12 +36,29 @@ pub const CONTAINERS: ListStyle<'static> = ListStyle {
         ("Mounts", "MOUNTS"),
         ("Names", "NAMES"),
         ("Networks", "NETWORKS"),
+        ("Platform", "PLATFORM"),
         ("Ports", "PORTS"),
         ("RunningFor", "CREATED"),
+        ("Size", "SIZE"),
         ("State", "STATE"),
         ("Status", "STATUS"),
     ],
 };
+
+/// `ps --size`
+pub const CONTAINERS_WITH_SIZES: ListStyle<'static> = ListStyle {
+    table: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}",
+    ..CONTAINERS
+};
+
+/// The size of a container as `ps` shows it.
+pub fn container_size(sizes: ContainerSizes) -> String {
+    let own = table_size(sizes.writable_bytes);
+    match sizes.root_bytes {
+        0 => own,
+        all => format!("{own} (virtual {})", table_size(all)),
+    }
+}
 
 /// Headings of `images`.
 const IMAGE_HEADINGS: &[(&str, &str)] = &[
@@ -59,6 +77,7 @@ const IMAGE_HEADINGS: &[(&str, &str)] = &[
 
 /// `images`
 pub const IMAGES: ListStyle<'static> = ListStyle {
+    row_type: "*formatter.imageContext",
     table: "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
     quiet: "{{.ID}}",
     headings: IMAGE_HEADINGS,
@@ -66,6 +85,7 @@ pub const IMAGES: ListStyle<'static> = ListStyle {
 
 /// `images --digests`
 pub const IMAGES_WITH_DIGESTS: ListStyle<'static> = ListStyle {
+    row_type: "*formatter.imageContext",
     table: "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
     quiet: "{{.ID}}",
     headings: IMAGE_HEADINGS,
@@ -73,6 +93,7 @@ pub const IMAGES_WITH_DIGESTS: ListStyle<'static> = ListStyle {
 
 /// `volume ls`
 pub const VOLUMES: ListStyle<'static> = ListStyle {
+    row_type: "*formatter.volumeContext",
     table: "{{.Driver}}\t{{.Name}}",
     quiet: "{{.Name}}",
     headings: &[
@@ -123,13 +144,17 @@ pub fn container(summary: &ContainerSummary, width: Width, now: Timestamp) -> Va
         "CreatedAt": go_time(created),
         "ID": if short { summary.id.short() } else { summary.id.as_str() },
         "Image": image_name(summary, short),
+        "Label": summary.labels,
         "Labels": labels_text(&summary.labels),
         "LocalVolumes": volumes.to_string(),
         "Mounts": mounts.join(","),
         "Names": summary.names.join(","),
         "Networks": summary.networks.join(","),
+        "Platform": null,
         "Ports": summary.ports,
         "RunningFor": human_ago(created, now),
+        // Measured only when it is asked for.
+        "Size": "0B",
         "State": summary.state,
         "Status": summary.status_text,
     })
@@ -187,6 +212,7 @@ pub fn volume(volume: &VolumeInfo) -> Value {
         "Availability": "N/A",
         "Driver": volume.driver,
         "Group": "N/A",
+        "Label": volume.labels.clone().unwrap_or_default(),
         "Labels": volume.labels.as_ref().map(labels_text).unwrap_or_default(),
         "Links": "N/A",
         "Mountpoint": volume.mountpoint,

@@ -19,6 +19,8 @@ mod files;
 mod health;
 mod idle;
 mod inspect;
+mod list_filter;
+mod list_ports;
 mod log_options;
 mod logs;
 mod leftovers;

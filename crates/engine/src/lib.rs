@@ -39,7 +39,7 @@ pub use events::EventQuery;
 pub use inspect::{ContainerSizes, InspectKind};
 pub use networks::NetworkSummary;
 pub use prune::ContainersPruned;
-pub use run::{RunOptions, RunOutcome};
+pub use run::{RunOptions, RunOutcome, UnwantedOutputs};
 
 pub use orlop_container::copy::rules::Direction as CopyDirection;
 pub use orlop_container::explain;
@@ -49,7 +49,7 @@ pub use orlop_container::{
 };
 pub use orlop_container::{
     BootStart, ContainerQuery, ContainerSummary, CreateRequest, Created, ExecId, ExecRequest, ExecStart, LogOptions,
-    RemoveOptions, ContainerStats, ProcessList, StartOptions, Started, StatsSample, StopOptions, WaitCondition,
+    RemoveOptions, ContainerStats, ProcessList, StartOptions, Started, StatsSample, StopOptions, UpdateRequest, WaitCondition,
 };
 pub use orlop_container::{Change, CommitRequest};
 pub use orlop_image::{
@@ -59,7 +59,7 @@ pub use orlop_image::{
 pub use orlop_layer::ChangeKind;
 pub use orlop_meta::EventRecord;
 pub use orlop_runtime::attach::{DETACH_KEYS, hold_signals, parse_detach_keys};
-pub use orlop_runtime::log::{LogEntry, LogStream};
+pub use orlop_runtime::log::{LogEntry, LogStream, Prefix as LogPrefix};
 pub use orlop_runtime::migration::expect_migration;
 pub use orlop_volume::{Force, NewVolume, VolumeInfo};
 

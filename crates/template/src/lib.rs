@@ -4,37 +4,54 @@
 //! * [`ListTemplate`]: one template over rows, aligned in columns if it begins with `table`.
 //! * [`align`]: columns padded with three spaces, as all of Docker's tables are.
 //!
-//! The language itself comes from `gotmpl`; `value` explains how Go's structs are told apart from its
-//! maps. Known differences from Docker: error texts carry no position, a pointer to a struct is
-//! printed like the struct (Docker prints `&{…}` or an address), `printf "%T"` names other types, and
-//! `len`/`index` of a struct work instead of failing.
+//! `gotmpl` parses; the rest is done here, because Docker's templates need what that crate does not
+//! have: fields with arguments (`.Label "x"`), structs beside maps, nil pointers, and Go's messages.
+//! Known differences from Docker: a pointer within another value is printed like what it points to
+//! (Docker prints an address), and methods of Docker's types other than `Label` are not known.
 
+mod exec;
 mod functions;
 mod list;
+mod printf;
+mod schema;
+mod syntax;
 mod table;
+mod types;
 mod value;
 
-use gotmpl::{MissingKey, TemplateError};
+use std::collections::BTreeMap;
+
+use gotmpl::TemplateError;
+use gotmpl::parse::{ListNode, Parser, SmolStr};
 use orlop_types::ErrorKind;
+use serde_json::Value as Json;
 
 pub use list::ListTemplate;
 pub use table::align;
 
 /// Why a template gave no text.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The text is not a template.
-    #[error("template parsing error: {0}")]
-    Parse(String),
-    /// The template asked for a field that is not there.
-    #[error("template: executing \"\": map has no entry for key \"{0}\"")]
-    MissingKey(String),
-    /// A row has no such column.
-    #[error("template: executing \"\": can't evaluate field {0}")]
-    MissingField(String),
+    #[error("template: :{line}: {why}")]
+    Parse {
+        /// Line, from 1.
+        line: usize,
+        /// Why.
+        why: String,
+    },
     /// The template could not be carried out.
-    #[error("template: executing \"\": {0}")]
-    Execute(String),
+    #[error("template: :{line}:{column}: executing \"\" at <{at}>: {why}")]
+    Execute {
+        /// Line, from 1.
+        line: usize,
+        /// Bytes before the place in its line.
+        column: usize,
+        /// What stands there.
+        at: String,
+        /// Why.
+        why: String,
+    },
 }
 
 impl Error {
@@ -44,55 +61,81 @@ impl Error {
         ErrorKind::InvalidInput
     }
 
-    fn of_execution(error: TemplateError) -> Self {
+    fn of_parser(error: &TemplateError) -> Self {
         match error {
-            TemplateError::MissingKey { key } => Self::MissingKey(key),
-            TemplateError::Exec(text) => Self::Execute(text),
-            other => Self::Execute(other.to_string()),
+            TemplateError::Lex { line, message, .. }
+            | TemplateError::Parse { line, message, .. } => {
+                Self::Parse { line: (*line).max(1), why: message.clone() }
+            }
+            other => Self::Parse { line: 1, why: other.to_string() },
         }
     }
+}
+
+/// A JSON document as Go writes it by default: what is special in HTML is escaped.
+#[must_use]
+pub fn escaped_json(document: &Json) -> String {
+    value::escaped(document)
 }
 
 /// What every function here returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A parsed template.
-pub struct Template(gotmpl::Template);
-
-impl std::fmt::Debug for Template {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_tuple("Template").finish()
-    }
+#[derive(Debug)]
+pub struct Template {
+    source: String,
+    body: ListNode,
+    defined: BTreeMap<SmolStr, ListNode>,
 }
 
 impl Template {
-    /// Parses a template; `\t` and `\n` written out mean a tab and a new line.
+    /// Parses a template.
     ///
     /// # Errors
     /// [`Error::Parse`].
     pub fn parse(text: &str) -> Result<Self> {
-        Self::with(text, functions::all())
+        let parser = Parser::new(text, "{{", "}}").map_err(|error| Error::of_parser(&error))?;
+        let (body, defines) = parser.parse().map_err(|error| Error::of_parser(&error))?;
+        let is_function = |name: &str| functions::all(name).is_some();
+        let lists = std::iter::once(&body).chain(defines.iter().map(|define| &define.body));
+        for list in lists {
+            if let Some((line, why)) = syntax::mistake(list, false, &is_function) {
+                return Err(Error::Parse { line: line.max(1), why });
+            }
+        }
+        let defined = defines.into_iter().map(|define| (define.name, define.body)).collect();
+        Ok(Self { source: text.to_owned(), body, defined })
     }
 
-    fn with(text: &str, functions: gotmpl::FuncMap) -> Result<Self> {
-        let text = text.replace("\\t", "\t").replace("\\n", "\n");
-        gotmpl::Template::new("")
-            .missing_key(MissingKey::Error)
-            .funcs(functions)
-            .parse(&text)
-            .map(Self)
-            .map_err(|error| Error::Parse(error.to_string()))
-    }
-
-    /// Renders one document.
+    /// Renders one document: typed as Docker's client has it, or else as plain JSON.
     ///
     /// # Errors
-    /// [`Error::MissingKey`] for a field that is not there, [`Error::Execute`] for the rest.
-    pub fn render(&self, document: &serde_json::Value) -> Result<String> {
-        let text =
-            self.0.execute_to_string(&value::convert(document)).map_err(Error::of_execution)?;
-        value::restore(&text)
-            .ok_or_else(|| Error::Execute("range can't iterate over a struct".to_owned()))
+    /// [`Error::Execute`].
+    pub fn render(&self, document: &Json) -> Result<String> {
+        self.execute(&schema::typed(document), functions::all)
+            .or_else(|_| self.execute(&schema::raw(document), functions::all))
+    }
+
+    /// Renders one document as what Docker's client has it for, and nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Execute`].
+    pub fn render_typed(&self, document: &Json) -> Result<String> {
+        self.execute(&schema::typed(document), functions::all)
+    }
+
+    fn execute(
+        &self,
+        data: &value::Value,
+        functions: fn(&str) -> Option<functions::Function>,
+    ) -> Result<String> {
+        exec::Run::render(&self.body, &self.defined, functions, data).map_err(|failed| {
+            let before = self.source.get(..failed.pos.offset).unwrap_or(&self.source);
+            let column = before.rsplit('\n').next().unwrap_or_default().len();
+            let line = before.matches('\n').count() + 1;
+            Error::Execute { line, column, at: failed.at, why: failed.why }
+        })
     }
 }
 

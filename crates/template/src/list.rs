@@ -2,56 +2,53 @@
 
 use serde_json::Value as Json;
 
-use crate::{Error, Result, Template, align, functions};
+use crate::{Result, Template, align, functions, schema};
 
 /// A template over rows.
 #[derive(Debug)]
 pub struct ListTemplate {
     row: Template,
-    /// The same template with functions that leave headings alone; only for `table`.
-    heading: Option<Template>,
+    is_table: bool,
 }
 
 impl ListTemplate {
-    /// Parses a format; the word `table` in front asks for headings and columns.
+    /// Parses a format; the word `table` in front asks for headings and columns, `\t` and `\n`
+    /// written out mean a tab and a new line.
     ///
     /// # Errors
-    /// [`Error::Parse`].
+    /// [`crate::Error::Parse`].
     pub fn parse(format: &str) -> Result<Self> {
-        let format = format.trim();
-        let Some(rest) = format.strip_prefix("table") else {
-            return Ok(Self { row: Template::parse(format)?, heading: None });
+        let (format, is_table) = match format.strip_prefix("table") {
+            Some(rest) => (rest, true),
+            None => (format, false),
         };
-        let rest = rest.trim_start();
-        Ok(Self {
-            row: Template::parse(rest)?,
-            heading: Some(Template::with(rest, functions::headings())?),
-        })
+        let format = format.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n");
+        Ok(Self { row: Template::parse(&format)?, is_table })
     }
 
-    /// Renders all rows, one line each; `headings` maps each field to its heading.
+    /// Renders all rows, one line each; `headings` maps each field to its heading. An object `Label`
+    /// in a row holds what the method of that name gives. `type_name` is Go's name of a row's type.
     ///
     /// # Errors
-    /// [`Error::MissingField`] for a column that is not there, [`Error::Execute`] for the rest.
-    pub fn render(&self, headings: &Json, rows: &[Json]) -> Result<String> {
+    /// [`crate::Error::Execute`].
+    pub fn render(
+        &self,
+        headings: &Json,
+        rows: &[Json],
+        type_name: &'static str,
+    ) -> Result<String> {
         let mut lines = Vec::with_capacity(rows.len() + 1);
-        if let Some(heading) = &self.heading {
-            lines.push(heading.render(headings).map_err(missing_field)?);
-        }
         for row in rows {
-            lines.push(self.row.render(row).map_err(missing_field)?);
+            lines.push(self.row.execute(&schema::row(row, type_name), functions::all)?);
+        }
+        if self.is_table {
+            let headings = schema::headings(headings);
+            lines.insert(0, self.row.execute(&headings, functions::headings)?);
         }
         let mut text = lines.join("\n");
         if !lines.is_empty() {
             text.push('\n');
         }
-        Ok(if self.heading.is_some() { align(&text) } else { text })
-    }
-}
-
-fn missing_field(error: Error) -> Error {
-    match error {
-        Error::MissingKey(name) => Error::MissingField(name),
-        other => other,
+        Ok(if self.is_table { align(&text) } else { text })
     }
 }

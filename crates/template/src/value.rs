@@ -1,239 +1,250 @@
-//! JSON documents as template values, with Go's difference between structs and maps.
-//!
-//! `gotmpl` has one kind of map, sorted by key and printed `map[k:v]`. In Docker most objects are
-//! structs: printed `{a b}` and, as JSON, in the order of their fields. An object that is a struct in
-//! Docker therefore carries three hidden entries, whose keys sort before and after every real one:
-//! [`TEXT`] (how Go prints it), [`JSON`] (its compact JSON) and [`END`]. Wherever the map is printed,
-//! the output holds `map[TEXT:…MARK …END:END]`, and [`restore`] puts Go's text in its place.
-//!
-//! Which objects are maps is known by the name of the field that holds them.
+//! What templates work with: Go's values, as far as Docker's documents have them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::rc::Rc;
 
-use gotmpl::Value;
 use serde_json::Value as Json;
 
-/// Key of Go's text of a struct; sorts first. The text ends with [`MARK`].
-const TEXT: &str = "\u{0}";
-/// Key of a struct's JSON.
-pub(crate) const JSON: &str = "\u{1}";
-/// Ends the text of [`TEXT`].
-const MARK: char = '\u{2}';
-/// Key and value that end a struct; sorts last.
-const END: &str = "\u{10FFFF}";
-
-/// Fields whose objects are maps.
-const MAPS: &[&str] = &[
-    "Annotations",
-    "Attributes",
-    "Data",
-    "DriverOpts",
-    "EndpointsConfig",
-    "ExposedPorts",
-    "Labels",
-    "Networks",
-    "Options",
-    "PortBindings",
-    "Ports",
-    "Status",
-    "StorageOpt",
-    "Sysctls",
-    "Tmpfs",
-    "Volumes",
-];
-
-/// Fields whose `null` is a nil list in Docker.
-const LISTS: &[&str] = &[
-    "Aliases",
-    "Binds",
-    "CapAdd",
-    "CapDrop",
-    "Cmd",
-    "Devices",
-    "Dns",
-    "DnsOptions",
-    "DnsSearch",
-    "Entrypoint",
-    "Env",
-    "ExecIDs",
-    "ExtraHosts",
-    "GroupAdd",
-    "Layers",
-    "Links",
-    "MaskedPaths",
-    "Mounts",
-    "OnBuild",
-    "ReadonlyPaths",
-    "RepoDigests",
-    "RepoTags",
-    "SecurityOpt",
-    "Shell",
-    "Test",
-    "Ulimits",
-    "VolumesFrom",
-];
-
-/// Fields that Docker's JSON leaves out when they are unset but its templates know.
-const OPTIONAL: &[(&str, &[&str])] = &[
-    ("Config", &["ExposedPorts", "Healthcheck", "Shell", "StopSignal", "StopTimeout"]),
-    ("HostConfig", &["Init", "Mounts", "StorageOpt", "Sysctls", "Tmpfs"]),
-    ("State", &["Health"]),
-];
-
-/// The one nil list: told apart from an empty list by its address, so that `json` can say `null`.
-static NIL_LIST: LazyLock<Arc<[Value]>> = LazyLock::new(|| Arc::from(Vec::new()));
-/// The one nil map.
-static NIL_MAP: LazyLock<Arc<BTreeMap<Arc<str>, Value>>> = LazyLock::new(Arc::default);
-
-/// Converts a document.
-pub(crate) fn convert(document: &Json) -> Value {
-    convert_field("", "", document)
+/// A value.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    /// Go's nil interface: printed `<no value>`.
+    Nil,
+    /// A nil pointer, which knows what it does not point to: printed `<nil>`.
+    NilPointer(&'static str),
+    /// A boolean.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A floating-point number.
+    Float(f64),
+    /// A text.
+    Text(Rc<str>),
+    /// A number as JSON wrote it: a text for Go, but `json` writes it bare.
+    JsonNumber(Rc<str>),
+    /// A slice.
+    List(Rc<List>),
+    /// A map.
+    Map(Rc<Map>),
+    /// A struct, or a pointer to one.
+    Struct(Rc<Struct>),
 }
 
-/// Whether an object held by `field` of an object held by `parent` is a map.
-fn is_map(parent: &str, field: &str) -> bool {
-    MAPS.contains(&field) || (parent == "LogConfig" && field == "Config")
+/// A slice.
+#[derive(Debug)]
+pub(crate) struct List {
+    /// Its elements.
+    pub(crate) items: Vec<Value>,
+    /// Whether it is Go's nil slice: `null` as JSON.
+    pub(crate) is_nil: bool,
+    /// Go's name of its type.
+    pub(crate) type_name: &'static str,
 }
 
-fn convert_field(parent: &str, field: &str, json: &Json) -> Value {
-    match json {
-        Json::Null if is_nil_list(parent, field) => Value::List(Arc::clone(&NIL_LIST)),
-        Json::Null if is_map(parent, field) => Value::Map(Arc::clone(&NIL_MAP)),
-        Json::Null => Value::Nil,
-        Json::Bool(flag) => Value::Bool(*flag),
-        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => Value::Int(number),
-            (None, Some(number)) => Value::Uint(number),
-            _ => Value::Float(number.as_f64().unwrap_or_default()),
-        },
-        Json::String(text) => Value::String(text.as_str().into()),
-        Json::Array(items) => {
-            // Items of a list are named like the list, one level down.
-            Value::List(items.iter().map(|item| convert_field(field, "", item)).collect())
-        }
-        Json::Object(entries) => {
-            let mut map: BTreeMap<Arc<str>, Value> = entries
-                .iter()
-                .map(|(name, value)| (name.as_str().into(), convert_field(field, name, value)))
-                .collect();
-            if !is_map(parent, field) {
-                let known = OPTIONAL.iter().find(|(name, _)| *name == field);
-                for &name in known.map_or(&[][..], |(_, names)| names) {
-                    map.entry(name.into())
-                        .or_insert_with(|| convert_field(field, name, &Json::Null));
-                }
-                let mut text = String::new();
-                print(parent, field, json, &mut text);
-                text.push(MARK);
-                map.insert(TEXT.into(), Value::String(text.into()));
-                map.insert(JSON.into(), Value::String(json.to_string().into()));
-                map.insert(END.into(), Value::String(END.into()));
-            }
-            Value::Map(Arc::new(map))
+/// A map with texts for keys.
+#[derive(Debug)]
+pub(crate) struct Map {
+    /// What it holds.
+    pub(crate) entries: BTreeMap<Rc<str>, Value>,
+    /// Whether it is Go's nil map: `null` as JSON.
+    pub(crate) is_nil: bool,
+    /// The type of its keys where that is another than `string`: `index` wants exactly that type.
+    pub(crate) key_type: Option<&'static str>,
+    /// What `index` finds where nothing is.
+    pub(crate) zero: Value,
+    /// Whether a field that is not there is an error (Go's `missingkey=error`).
+    pub(crate) is_strict: bool,
+    /// Go's name of its type.
+    pub(crate) type_name: &'static str,
+}
+
+/// A struct.
+#[derive(Debug)]
+pub(crate) struct Struct {
+    /// Fields by Go's names, in Go's order.
+    pub(crate) fields: Vec<(Rc<str>, Value)>,
+    /// The document that it was made from.
+    pub(crate) json: Json,
+    /// Values of the method `Label`.
+    pub(crate) labels: Option<Labels>,
+    /// Whether its own JSON escapes what is special in HTML, as Go's does by default.
+    pub(crate) escapes: bool,
+    /// Go's name of its type.
+    pub(crate) type_name: &'static str,
+}
+
+/// What the method `Label` of a row gives.
+#[derive(Clone, Debug)]
+pub(crate) enum Labels {
+    /// The label's value, or nothing.
+    Of(BTreeMap<String, String>),
+    /// For headings: the label's name.
+    Heading,
+}
+
+impl Value {
+    /// A text.
+    pub(crate) fn text(text: impl Into<Rc<str>>) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// A slice of texts.
+    pub(crate) fn texts(items: Vec<Value>) -> Self {
+        Self::List(Rc::new(List { items, is_nil: false, type_name: "[]string" }))
+    }
+
+    /// Go's name of the type.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Nil => "nil",
+            Self::NilPointer(name) => name,
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Float(_) => "float64",
+            Self::Text(_) => "string",
+            Self::JsonNumber(_) => "json.Number",
+            Self::List(list) => list.type_name,
+            Self::Map(map) => map.type_name,
+            Self::Struct(found) => found.type_name,
         }
     }
-}
 
-/// `null` under `Ports` and `PortBindings` is a port without bindings: a nil list too.
-fn is_nil_list(parent: &str, field: &str) -> bool {
-    LISTS.contains(&field) || matches!(parent, "Ports" | "PortBindings")
-}
-
-/// Writes a value as Go's `fmt` does with `%v`.
-fn print(parent: &str, field: &str, json: &Json, out: &mut String) {
-    match json {
-        Json::Null if is_nil_list(parent, field) => out.push_str("[]"),
-        Json::Null if is_map(parent, field) => out.push_str("map[]"),
-        Json::Null => out.push_str("<nil>"),
-        Json::String(text) => out.push_str(text),
-        Json::Array(items) => {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                out.push_str(if at == 0 { "" } else { " " });
-                print(field, "", item, out);
-            }
-            out.push(']');
+    /// What `if` and `with` think of it.
+    pub(crate) fn is_true(&self) -> bool {
+        match self {
+            Self::Nil | Self::NilPointer(_) => false,
+            Self::Bool(flag) => *flag,
+            Self::Int(number) => *number != 0,
+            Self::Float(number) => *number != 0.0,
+            Self::Text(text) | Self::JsonNumber(text) => !text.is_empty(),
+            Self::List(list) => !list.items.is_empty(),
+            Self::Map(map) => !map.entries.is_empty(),
+            Self::Struct(_) => true,
         }
-        Json::Object(entries) if is_map(parent, field) => {
-            let sorted: BTreeMap<_, _> = entries.iter().collect();
-            out.push_str("map[");
-            for (at, (name, value)) in sorted.into_iter().enumerate() {
-                out.push_str(if at == 0 { "" } else { " " });
-                out.push_str(name);
-                out.push(':');
-                print(field, name, value, out);
-            }
-            out.push(']');
-        }
-        Json::Object(entries) => {
-            out.push('{');
-            for (at, (name, value)) in entries.iter().enumerate() {
-                out.push_str(if at == 0 { "" } else { " " });
-                print(field, name, value, out);
-            }
-            out.push('}');
-        }
-        // Writing to a String cannot fail.
-        Json::Bool(_) | Json::Number(_) => drop(write!(out, "{json}")),
     }
-}
 
-/// Puts Go's text of structs in the place of printed maps; `None` if a hidden entry got out alone.
-pub(crate) fn restore(text: &str) -> Option<String> {
-    let open = format!("map[{TEXT}:");
-    let close = format!("{END}:{END}]");
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once(&open) {
-        out.push_str(before);
-        let (go_text, mut tail) = after.split_once(MARK)?;
-        out.push_str(go_text);
-        // The rest of the map may hold further structs; skip to the end of this one.
-        let mut depth = 1_usize;
-        while depth > 0 {
-            let end = tail.find(&close)?;
-            match tail.find(&open) {
-                Some(start) if start < end => {
-                    depth += 1;
-                    tail = &tail[start + open.len()..];
+    /// The text, if it is one for Go.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::JsonNumber(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What an action prints.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Nil => "<no value>".to_owned(),
+            other => other.go_text(),
+        }
+    }
+
+    /// Go's `%v`. A pointer within another value is printed as what it points to, where Go prints an
+    /// address.
+    pub(crate) fn go_text(&self) -> String {
+        let mut out = String::new();
+        self.write_go_text(&mut out);
+        out
+    }
+
+    fn write_go_text(&self, out: &mut String) {
+        match self {
+            Self::Nil | Self::NilPointer(_) => out.push_str("<nil>"),
+            Self::Text(text) | Self::JsonNumber(text) => out.push_str(text),
+            // Writing to a String cannot fail.
+            Self::Bool(flag) => drop(write!(out, "{flag}")),
+            Self::Int(number) => drop(write!(out, "{number}")),
+            Self::Float(number) => out.push_str(&float_text(*number)),
+            Self::List(list) => {
+                out.push('[');
+                for (at, item) in list.items.iter().enumerate() {
+                    out.push_str(if at == 0 { "" } else { " " });
+                    item.write_go_text(out);
                 }
-                _ => {
-                    depth -= 1;
-                    tail = &tail[end + close.len()..];
+                out.push(']');
+            }
+            Self::Map(map) => {
+                out.push_str("map[");
+                for (at, (name, item)) in map.entries.iter().enumerate() {
+                    out.push_str(if at == 0 { "" } else { " " });
+                    out.push_str(name);
+                    out.push(':');
+                    item.write_go_text(out);
                 }
+                out.push(']');
+            }
+            Self::Struct(found) => {
+                out.push('{');
+                for (at, (_, item)) in found.fields.iter().enumerate() {
+                    out.push_str(if at == 0 { "" } else { " " });
+                    item.write_go_text(out);
+                }
+                out.push('}');
             }
         }
-        rest = tail;
     }
-    out.push_str(rest);
-    let hidden = |text: &str| text.contains(['\u{0}', '\u{1}', MARK, '\u{10FFFF}']);
-    (!hidden(&out)).then_some(out)
-}
 
-/// The compact JSON of a value.
-pub(crate) fn to_json(value: &Value) -> String {
-    match value {
-        Value::Nil => "null".to_owned(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Int(number) => number.to_string(),
-        Value::Uint(number) => number.to_string(),
-        Value::Float(number) => Json::from(*number).to_string(),
-        Value::List(items) if Arc::ptr_eq(items, &NIL_LIST) => "null".to_owned(),
-        Value::List(items) => {
-            format!("[{}]", items.iter().map(to_json).collect::<Vec<_>>().join(","))
-        }
-        Value::Map(entries) if Arc::ptr_eq(entries, &NIL_MAP) => "null".to_owned(),
-        Value::Map(entries) => match entries.get(JSON) {
-            Some(Value::String(json)) => json.to_string(),
-            _ => {
-                let pairs = entries
+    /// The compact JSON.
+    pub(crate) fn json(&self) -> String {
+        match self {
+            Self::Nil | Self::NilPointer(_) => "null".to_owned(),
+            Self::Bool(flag) => flag.to_string(),
+            Self::Int(number) => number.to_string(),
+            Self::Float(number) => Json::from(*number).to_string(),
+            Self::JsonNumber(text) => text.to_string(),
+            Self::Text(text) => Json::from(&**text).to_string(),
+            Self::List(list) if list.is_nil => "null".to_owned(),
+            Self::List(list) => {
+                let items: Vec<String> = list.items.iter().map(Self::json).collect();
+                format!("[{}]", items.join(","))
+            }
+            Self::Map(map) if map.is_nil => "null".to_owned(),
+            Self::Map(map) => {
+                let entries = map
+                    .entries
                     .iter()
-                    .map(|(name, value)| format!("{}:{}", Json::from(&**name), to_json(value)));
-                format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
+                    .map(|(name, item)| format!("{}:{}", Json::from(&**name), item.json()));
+                format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
             }
-        },
-        other => Json::from(other.to_string()).to_string(),
+            Self::Struct(found) if found.escapes => escaped(&found.json),
+            Self::Struct(found) => found.json.to_string(),
+        }
+    }
+}
+
+/// JSON as Go writes it by default: what is special in HTML is escaped.
+pub(crate) fn escaped(json: &Json) -> String {
+    let text = json.to_string();
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            // Outside of texts, none of these is part of JSON.
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Go's `%v` of a floating-point number: the shortest text, with an exponent where it is large.
+fn float_text(number: f64) -> String {
+    let exponent = if number == 0.0 { 0.0 } else { number.abs().log10().floor() };
+    if (-4.0..21.0).contains(&exponent) || !number.is_finite() {
+        return match number {
+            _ if number.is_nan() => "NaN".to_owned(),
+            _ if number.is_infinite() => if number > 0.0 { "+Inf" } else { "-Inf" }.to_owned(),
+            _ => number.to_string(),
+        };
+    }
+    let text = format!("{number:e}");
+    match text.split_once('e') {
+        Some((digits, power)) => {
+            let (sign, power) = power.strip_prefix('-').map_or(('+', power), |power| ('-', power));
+            format!("{digits}e{sign}{power:0>2}")
+        }
+        None => text,
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Copy, Create, InspectOne, Listing, Run};
+use super::{Commit, Copy, Create, Diff, Export, Explain, InspectContainers, Listing, Run, Stats, Top, UpdateFlags};
 
 /// Commands that stand alone and in the group `container`.
 #[derive(Debug, Subcommand)]
@@ -23,6 +23,16 @@ pub enum ContainerCommand {
     Kill(Kill),
     /// Remove containers
     Rm(RemoveContainers),
+    /// Hold every process of containers
+    Pause(Names),
+    /// Let the processes of paused containers go on
+    Unpause(Names),
+    /// Show the processes of a container
+    Top(Top),
+    /// Show what containers use of the machine
+    Stats(Stats),
+    /// Change limits and the restart policy of containers
+    Update(Box<UpdateFlags>),
     /// Wait until containers end and print their exit codes
     Wait(Names),
     /// Give a container another name
@@ -33,6 +43,14 @@ pub enum ContainerCommand {
     Exec(Exec),
     /// Copy files between a container and the host
     Cp(Copy),
+    /// Show where the files of a container come from and what hides what
+    Explain(Explain),
+    /// Make an image of what a container has changed
+    Commit(Commit),
+    /// List what a container has changed
+    Diff(Diff),
+    /// Write a container's root file system as a tar archive
+    Export(Export),
     /// Show what a container has written
     Logs(Logs),
     /// List containers
@@ -48,7 +66,7 @@ pub enum ContainerGroup {
     #[command(alias = "list")]
     Ls(ListContainers),
     /// Show details of containers
-    Inspect(InspectOne),
+    Inspect(InspectContainers),
     /// Remove containers that do not run
     Prune(super::PruneContainers),
 }
@@ -216,6 +234,9 @@ pub struct Logs {
     /// Show when each line was written
     #[arg(short, long)]
     pub timestamps: bool,
+    /// Show what the log driver's options keep with each line
+    #[arg(long)]
+    pub details: bool,
     /// Name or id
     #[arg(value_name = "CONTAINER")]
     pub name: String,
@@ -238,4 +259,7 @@ pub struct ListContainers {
     /// Show everything in full
     #[arg(long)]
     pub no_trunc: bool,
+    /// Show the sizes of the containers
+    #[arg(short, long)]
+    pub size: bool,
 }

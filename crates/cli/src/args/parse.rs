@@ -3,54 +3,60 @@
 //! Docker's flags may be repeated (the last one counts), and a switch may be written `--rm=false`.
 
 use std::error::Error as _;
+use std::ffi::OsString;
 
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, Command, CommandFactory as _, FromArgMatches as _};
+use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _};
 
-use super::Cli;
+use super::{Cli, Command as Verb, usage};
 use crate::failure::Failure;
+use crate::help;
 
 /// What the words say.
 #[derive(Debug)]
 pub enum Parsed {
     /// A command.
     Command(Box<Cli>),
-    /// Help or a version, for standard output.
+    /// Help that was asked for, or a version: for standard output.
     Text(String),
+    /// Help for a command that is not complete: for standard error.
+    Incomplete(String),
 }
 
 /// Exit code for words that are not understood, as in Docker.
 const BAD_FLAG: i32 = 125;
 
 /// Parses the words, the program's name included.
-pub fn parse(words: &[std::ffi::OsString]) -> Result<Parsed, Failure> {
-    let parsed = docker_command()
+pub fn parse(program: &str, words: &[OsString]) -> Result<Parsed, Failure> {
+    let root = command();
+    let parsed = root
+        .clone()
         .try_get_matches_from(words)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
+        Ok(Cli { command: Verb::Help(topic), .. }) => help_topic(program, &root, &topic.words),
         Ok(cli) => Ok(Parsed::Command(Box::new(cli))),
         Err(error) => match error.kind() {
-            ErrorKind::DisplayVersion => Ok(Parsed::Text(error.to_string())),
-            ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                Ok(Parsed::Text(help(words, &error)))
+            ErrorKind::DisplayVersion => {
+                Ok(Parsed::Text(format!("orlop version {}\n", env!("CARGO_PKG_VERSION"))))
             }
-            _ => Err(failure(words, &error)),
+            ErrorKind::DisplayHelp => Ok(Parsed::Text(help_text(program, &root, words))),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+                Ok(Parsed::Incomplete(help_text(program, &root, words)))
+            }
+            _ => Err(failure(program, &root, words, &error)),
         },
     }
 }
 
-/// Help of the plain command, in which switches do not show the value they may take.
-fn help(words: &[std::ffi::OsString], error: &clap::Error) -> String {
-    match Cli::command().try_get_matches_from(words) {
-        Err(plain) if plain.kind() == error.kind() => plain.to_string(),
-        _ => error.to_string(),
-    }
-}
-
 /// The commands with Docker's conventions.
-fn docker_command() -> Command {
+pub fn command() -> Command {
     with_conventions(Cli::command())
+        // A second name that Docker knows in the group only.
+        .mut_subcommand("container", |group| {
+            group.mut_subcommand("rm", |remove| remove.alias("remove"))
+        })
 }
 
 fn with_conventions(command: Command) -> Command {
@@ -69,72 +75,193 @@ fn with_conventions(command: Command) -> Command {
             .require_equals(true)
             .default_value("false")
             .default_missing_value("true")
-            .value_parser(ValueParser::bool())
+            .value_parser(ValueParser::new(switch))
     });
     names.into_iter().fold(command, |command, name| command.mut_subcommand(name, with_conventions))
 }
 
-/// Turns clap's error into one line.
-fn failure(words: &[std::ffi::OsString], error: &clap::Error) -> Failure {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.clone(),
-        Some(ContextValue::Strings(texts)) => texts.join(" "),
-        _ => String::new(),
-    };
-    let rendered = error.to_string();
-    let command = command_of(words);
-    let wrong = text(ContextKind::InvalidArg);
-    let (why, code) = match error.kind() {
+/// A switch's value in the words that Go knows.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("strconv.ParseBool: parsing \"{text}\": invalid syntax")),
+    }
+}
+
+fn help_text(program: &str, root: &Command, words: &[OsString]) -> String {
+    help::text(program, root, &path_of(root, words), help::columns())
+}
+
+/// `help volume rm`
+fn help_topic(program: &str, root: &Command, words: &[String]) -> Result<Parsed, Failure> {
+    let mut path = Vec::new();
+    let mut command = root;
+    for word in words {
+        command = command.find_subcommand(word).ok_or_else(|| {
+            Failure::new(format!("unknown help topic: {}", words.join(" ")))
+                .with_hint(format!("see '{program} --help'"))
+        })?;
+        path.push(command.get_name().to_owned());
+    }
+    Ok(Parsed::Text(help::text(program, root, &path, help::columns())))
+}
+
+/// Turns clap's error into one line and a hint.
+fn failure(program: &str, root: &Command, words: &[OsString], error: &clap::Error) -> Failure {
+    let path = path_of(root, words);
+    let command =
+        path.iter().fold(root, |command, name| command.find_subcommand(name).unwrap_or(command));
+    let name = help::spoken(program, &path);
+    let see = format!("see '{name} --help'");
+    let wrong = text(error, ContextKind::InvalidArg);
+    let refuse =
+        |why: String, code: i32, hint: String| Failure { what: None, why, hint: Some(hint), code };
+    match error.kind() {
         ErrorKind::UnknownArgument if wrong.starts_with("--") => {
-            (format!("unknown flag: {}", wrong.split('=').next().unwrap_or_default()), BAD_FLAG)
+            let flag = wrong.split('=').next().unwrap_or_default();
+            let hint = match text(error, ContextKind::SuggestedArg) {
+                similar if similar.is_empty() => see,
+                similar => format!("did you mean '{similar}'? {see}"),
+            };
+            refuse(format!("unknown flag: {flag}"), BAD_FLAG, hint)
         }
-        ErrorKind::UnknownArgument if wrong.starts_with('-') => {
-            (format!("unknown shorthand flag: '{}'", wrong.trim_start_matches('-')), BAD_FLAG)
-        }
-        ErrorKind::UnknownArgument => {
-            (format!("'{command}' does not accept the argument `{wrong}`"), 1)
+        ErrorKind::UnknownArgument if wrong.len() > 1 && wrong.starts_with('-') => {
+            let letter = wrong.trim_start_matches('-');
+            let word = shorthand_word(words, letter).unwrap_or_else(|| wrong.clone());
+            refuse(format!("unknown shorthand flag: '{letter}' in {word}"), BAD_FLAG, see)
         }
         ErrorKind::InvalidSubcommand => {
-            (format!("unknown command: {command} {}", text(ContextKind::InvalidSubcommand)), 1)
+            let given = text(error, ContextKind::InvalidSubcommand);
+            let hint = match text(error, ContextKind::SuggestedSubcommand) {
+                similar if similar.is_empty() => see,
+                similar => format!("did you mean '{name} {similar}'? {see}"),
+            };
+            refuse(format!("unknown command: {name} {given}"), 1, hint)
         }
-        ErrorKind::MissingSubcommand => (format!("'{command}' requires a command"), 1),
-        ErrorKind::MissingRequiredArgument => (format!("'{command}' requires {wrong}"), 1),
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation if !wrong.is_empty() => {
-            let flag = wrong.split([' ', '=']).next().unwrap_or_default();
-            let value = text(ContextKind::InvalidValue);
-            if value.is_empty() && words.last().is_some_and(|word| !word.is_empty()) {
-                let why = format!("flag needs an argument: {flag}");
-                return Failure { what: None, why, hint: see(&command), code: BAD_FLAG };
-            }
-            let reason = error.source().map(|reason| format!(": {reason}")).unwrap_or_default();
-            (format!("invalid argument \"{value}\" for \"{flag}\" flag{reason}"), BAD_FLAG)
+        ErrorKind::UnknownArgument
+        | ErrorKind::MissingRequiredArgument
+        | ErrorKind::TooFewValues
+        | ErrorKind::TooManyValues
+        | ErrorKind::WrongNumberOfValues
+            if !wrong.starts_with('-') =>
+        {
+            let usage = help::usage(program, &path, command);
+            refuse(format!("'{name}' {}", usage::arity(command)), 1, format!("usage: {usage}"))
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals
+            if !wrong.is_empty() =>
+        {
+            refuse(invalid_value(command, words, error), BAD_FLAG, see)
+        }
+        ErrorKind::InvalidUtf8 => {
+            let broken = words.iter().find(|word| word.to_str().is_none());
+            let shown = broken.map(|word| word.to_string_lossy()).unwrap_or_default();
+            refuse(format!("`{shown}` is not valid UTF-8"), BAD_FLAG, see)
         }
         _ => {
+            let rendered = error.to_string();
             let line = rendered.lines().next().unwrap_or_default();
-            (line.strip_prefix("error: ").unwrap_or(line).to_owned(), BAD_FLAG)
-        }
-    };
-    Failure { what: None, why, hint: see(&command), code }
-}
-
-fn see(command: &str) -> Option<String> {
-    Some(format!("see '{command} --help'"))
-}
-
-/// The command that the words name: `orlop volume rm`.
-fn command_of(words: &[std::ffi::OsString]) -> String {
-    let root = Cli::command();
-    let (mut command, mut path) = (&root, vec![root.get_name()]);
-    for word in words.iter().skip(1) {
-        match command.find_subcommand(word) {
-            Some(sub) => {
-                path.push(sub.get_name());
-                command = sub;
-            }
-            // Words of a command itself; what comes before a command are global options.
-            None if !command.has_subcommands() => break,
-            None => {}
+            refuse(line.strip_prefix("error: ").unwrap_or(line).to_owned(), BAD_FLAG, see)
         }
     }
-    path.join(" ")
+}
+
+fn text(error: &clap::Error, kind: ContextKind) -> String {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        // The most similar one stands last.
+        Some(ContextValue::Strings(texts)) => texts.last().cloned().unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+/// The word of several letters in which an unknown one stands.
+fn shorthand_word(words: &[OsString], letter: &str) -> Option<String> {
+    let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
+    let found = words
+        .find(|word| word.starts_with('-') && !word.starts_with("--") && word.contains(letter));
+    found.map(str::to_owned)
+}
+
+/// Docker's words for a flag without a value, or with a wrong one.
+fn invalid_value(command: &Command, words: &[OsString], error: &clap::Error) -> String {
+    let wrong = text(error, ContextKind::InvalidArg);
+    let long = wrong.split([' ', '=', '[']).next().unwrap_or_default();
+    let flag = command
+        .get_arguments()
+        .find(|flag| flag.get_long().is_some_and(|name| long.strip_prefix("--") == Some(name)));
+    let short = flag.and_then(Arg::get_short);
+    let value = text(error, ContextKind::InvalidValue);
+    if value.is_empty() && error.source().is_none() {
+        let last = words.last().and_then(|word| word.to_str()).unwrap_or_default();
+        return match short {
+            Some(short) if !last.starts_with("--") && last.ends_with(short) => {
+                format!("flag needs an argument: '{short}' in {last}")
+            }
+            _ => format!("flag needs an argument: {long}"),
+        };
+    }
+    let flag = match short {
+        Some(short) => format!("-{short}, {long}"),
+        None => long.to_owned(),
+    };
+    format!("invalid argument \"{value}\" for \"{flag}\" flag{}", reason(error, &value))
+}
+
+/// Why a value is wrong; what Rust's own parsers say is said as Go's do.
+fn reason(error: &clap::Error, value: &str) -> String {
+    let Some(source) = error.source() else { return String::new() };
+    let syntax = |function: &str| format!(": strconv.{function}: parsing \"{value}\"");
+    if let Some(number) = source.downcast_ref::<std::num::ParseIntError>() {
+        let what = match number.kind() {
+            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
+                "value out of range"
+            }
+            _ => "invalid syntax",
+        };
+        return format!("{}: {what}", syntax("ParseInt"));
+    }
+    if source.is::<std::num::ParseFloatError>() {
+        return format!("{}: invalid syntax", syntax("ParseFloat"));
+    }
+    format!(": {source}")
+}
+
+/// The names of the command that the words lead to: `volume`, `rm`.
+fn path_of(root: &Command, words: &[OsString]) -> Vec<String> {
+    let mut command = root;
+    let mut path = Vec::new();
+    let mut words = words.iter().skip(1).map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        if !command.has_subcommands() {
+            break;
+        }
+        if word.starts_with('-') {
+            // Its value may be the name of a command.
+            if takes_next_word(command, &word) {
+                words.next();
+            }
+            continue;
+        }
+        // What is not known here ends the path: the rest belongs to it.
+        let Some(found) = command.find_subcommand(word.as_ref()) else { break };
+        path.push(found.get_name().to_owned());
+        command = found;
+    }
+    path
+}
+
+fn takes_next_word(command: &Command, word: &str) -> bool {
+    let takes = |flag: &Arg| flag.get_action().takes_values() && !flag.is_require_equals_set();
+    match word.strip_prefix("--") {
+        Some(long) if long.contains('=') => false,
+        Some(long) => {
+            command.get_arguments().any(|flag| flag.get_long() == Some(long) && takes(flag))
+        }
+        None => {
+            let last = word.chars().last();
+            command.get_arguments().any(|flag| flag.get_short() == last && takes(flag))
+        }
+    }
 }

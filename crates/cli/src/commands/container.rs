@@ -3,14 +3,16 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use orlop_engine::{
-    ContainerQuery, LogEntry, LogOptions, LogStream, RemoveOptions, StopOptions, WaitCondition,
+    ContainerQuery, LogEntry, LogOptions, LogPrefix, LogStream, RemoveOptions, StopOptions,
+    WaitCondition,
 };
 use orlop_types::duration::parse_moment;
 use serde_json::Value;
 
-use super::{Session, filters, for_each, is_missing, run};
-use crate::args::{ContainerCommand, ListContainers, Logs, RemoveContainers, Stop};
+use super::{Session, filters, for_each, is_missing, lifecycle, run};
+use crate::args::{ContainerCommand, ListContainers, Logs, RemoveContainers, Stop, UpdateFlags};
 use crate::failure::{Failure, Outcome};
+use crate::request::update_request;
 use crate::rows::{self, Width};
 
 /// Carries a command out.
@@ -29,6 +31,11 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: ContainerCommand) -> Out
             Ok(session.streams.line(name)?)
         }),
         ContainerCommand::Rm(args) => remove(session, &args),
+        ContainerCommand::Pause(args) => lifecycle::pause(session, &args),
+        ContainerCommand::Unpause(args) => lifecycle::unpause(session, &args),
+        ContainerCommand::Top(args) => lifecycle::top(session, &args).map_err(named("top")),
+        ContainerCommand::Stats(args) => lifecycle::stats(session, &args).map_err(named("stats")),
+        ContainerCommand::Update(args) => update(session, &args).map_err(named("update")),
         ContainerCommand::Wait(args) => for_each(session, "wait", &args.names, |session, name| {
             let code = session.engine.container_wait(name, WaitCondition::NotRunning)?;
             Ok(session.streams.line(code.to_string())?)
@@ -36,6 +43,19 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: ContainerCommand) -> Out
         ContainerCommand::Rename(args) => {
             let renamed = session.engine.container_rename(&args.name, &args.new_name);
             renamed.map(|()| 0).map_err(|error| Failure::from(error).during("rename"))
+        }
+        ContainerCommand::Cp(args) => super::copy::copy(session, &args).map_err(named("cp")),
+        ContainerCommand::Explain(args) => {
+            super::explain::explain(session, &args).map_err(named("explain"))
+        }
+        ContainerCommand::Commit(args) => {
+            super::writable::commit(session, args).map_err(named("commit"))
+        }
+        ContainerCommand::Diff(args) => {
+            super::writable::diff(session, &args).map_err(named("diff"))
+        }
+        ContainerCommand::Export(args) => {
+            super::writable::export(session, &args).map_err(named("export"))
         }
         ContainerCommand::Logs(args) => logs(session, &args).map_err(named("logs")),
         ContainerCommand::Ps(args) => list(session, &args).map_err(named("ps")),
@@ -51,6 +71,31 @@ fn stop(session: &mut Session<'_, '_>, what: &str, args: &Stop) -> Outcome {
         }
         Ok(session.streams.line(name)?)
     })
+}
+
+/// `update`: what was changed is printed, then warnings, then what went wrong.
+fn update(session: &mut Session<'_, '_>, flags: &UpdateFlags) -> Outcome {
+    if flags.is_empty() {
+        return Err(Failure::new("you must provide one or more flags when using this command"));
+    }
+    let request = update_request(flags)?;
+    let (mut warnings, mut failures) = (Vec::new(), Vec::new());
+    for name in &flags.names {
+        match session.engine.container_update(name, &request) {
+            Ok(more) => {
+                session.streams.line(name)?;
+                warnings.extend(more);
+            }
+            Err(error) => failures.push(Failure::from(error).during("update")),
+        }
+    }
+    for warning in warnings {
+        session.streams.line(&warning)?;
+    }
+    for failure in &failures {
+        session.tell(failure)?;
+    }
+    Ok(i32::from(!failures.is_empty()))
 }
 
 fn remove(session: &mut Session<'_, '_>, args: &RemoveContainers) -> Outcome {
@@ -84,15 +129,28 @@ pub fn list(session: &mut Session<'_, '_>, args: &ListContainers) -> Outcome {
     let containers = session.engine.container_list(&query)?;
     let width = if args.no_trunc { Width::Full } else { Width::Short };
     let now = Timestamp::now();
-    let rows: Vec<Value> =
+    let mut rows: Vec<Value> =
         containers.iter().map(|container| rows::container(container, width, now)).collect();
-    let text = rows::CONTAINERS.render(
-        session.format(args.list.format.as_deref()).as_deref(),
-        args.list.quiet,
-        &rows,
-    )?;
-    session.streams.out.write_all(text.as_bytes())?;
-    Ok(0)
+    let mut format = session.format(args.list.format.as_deref());
+    if args.list.quiet && format.take().is_some_and(|format| !format.is_empty()) {
+        let text = "WARNING: Ignoring custom format, because both --format and --quiet are set.";
+        writeln!(session.streams.err, "{text}")?;
+    }
+    if args.size || format.as_deref().is_some_and(shows_sizes) {
+        for (container, row) in containers.iter().zip(&mut rows) {
+            // One that has gone meanwhile takes up nothing.
+            if let Ok(sizes) = session.engine.container_sizes(container.id.as_str()) {
+                row["Size"] = rows::container_size(sizes).into();
+            }
+        }
+    }
+    let style = if args.size { &rows::CONTAINERS_WITH_SIZES } else { &rows::CONTAINERS };
+    session.list(style, format.as_deref(), args.list.quiet, &rows)
+}
+
+/// Whether a template shows sizes, which have to be measured for it.
+fn shows_sizes(template: &str) -> bool {
+    template.contains(".Size") || template.contains("{{json .}}")
 }
 
 fn logs(session: &mut Session<'_, '_>, args: &Logs) -> Outcome {
@@ -103,13 +161,14 @@ fn logs(session: &mut Session<'_, '_>, args: &Logs) -> Outcome {
         since: args.since.as_deref().map(moment).transpose()?,
         until: args.until.as_deref().map(moment).transpose()?,
     };
+    let prefix = LogPrefix { timestamps: args.timestamps, details: args.details };
     let (out, err) = (&mut *session.streams.out, &mut *session.streams.err);
     session.engine.container_logs(&args.name, options, &mut |entry: &LogEntry| {
         let target: &mut dyn std::io::Write = match entry.stream {
             LogStream::Stdout => &mut *out,
             LogStream::Stderr => &mut *err,
         };
-        entry.write_to(target, args.timestamps)?;
+        entry.write_to(target, prefix)?;
         // Somebody may be waiting for each line.
         if args.follow { target.flush() } else { Ok(()) }
     })?;

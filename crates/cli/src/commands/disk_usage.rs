@@ -14,6 +14,7 @@ use crate::rows::{self, Width};
 
 /// The summary.
 const SUMMARY: ListStyle<'static> = ListStyle {
+    row_type: "*formatter.diskUsageImagesContext",
     table: "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
     quiet: "{{.Type}}",
     headings: &[
@@ -29,6 +30,7 @@ const CONTAINERS: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t
 const VOLUMES: &str = "{{.Name}}\t{{.Links}}\t{{.Size}}";
 /// There is no build cache yet; the table keeps its place.
 const BUILD_CACHE: ListStyle<'static> = ListStyle {
+    row_type: "*formatter.buildCacheContext",
     table: "{{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}",
     quiet: "{{.ID}}",
     headings: &[

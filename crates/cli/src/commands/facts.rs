@@ -23,7 +23,7 @@ pub fn info(session: &mut Session<'_, '_>, args: &Info) -> Outcome {
     let chosen = session.format(args.format.as_deref());
     let text = match chosen.as_deref().map(str::trim) {
         None | Some("") => layout(&document),
-        format => format::documents(format, std::slice::from_ref(&document))?,
+        Some(format) => format::document(format, &document)?,
     };
     session.streams.out.write_all(text.as_bytes())?;
     Ok(0)
@@ -125,7 +125,7 @@ pub fn version(streams: &mut Streams<'_>, args: &Info, default_format: Option<&s
     let document = version_document();
     let text = match args.format.as_deref().or(default_format).map(str::trim) {
         None | Some("") => version_layout(&document),
-        format => format::documents(format, std::slice::from_ref(&document))
+        Some(format) => format::document(format, &document)
             .map_err(|failure: Failure| failure.during("version"))?,
     };
     streams.out.write_all(text.as_bytes())?;

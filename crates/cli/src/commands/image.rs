@@ -57,13 +57,8 @@ fn list(session: &mut Session<'_, '_>, args: &ListImages) -> Outcome {
     let now = Timestamp::now();
     let rows: Vec<Value> = images.iter().flat_map(|image| rows::image(image, width, now)).collect();
     let style = if args.digests { &rows::IMAGES_WITH_DIGESTS } else { &rows::IMAGES };
-    let text = style.render(
-        session.format(args.list.format.as_deref()).as_deref(),
-        args.list.quiet,
-        &rows,
-    )?;
-    session.streams.out.write_all(text.as_bytes())?;
-    Ok(0)
+    let format = session.format(args.list.format.as_deref());
+    session.list(style, format.as_deref(), args.list.quiet, &rows)
 }
 
 fn import(session: &mut Session<'_, '_>, args: Import) -> Outcome {

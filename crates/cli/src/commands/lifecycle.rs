@@ -1,7 +1,7 @@
 //! `pause`, `unpause`, `top`, `stats` and `system start-all`.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use orlop_engine::{ContainerStats, StatsSample};
@@ -63,9 +63,7 @@ pub fn start_all(session: &mut Session<'_, '_>) -> Outcome {
             Some(error) => {
                 code = 1;
                 let failure = Failure::from(orlop_engine::Error::from(error));
-                session.streams.out.flush()?;
-                let lines = failure.during(&started.name).lines();
-                session.streams.err.write_all(lines.as_bytes())?;
+                session.tell(&failure.during(&started.name))?;
             }
         }
     }

@@ -27,6 +27,8 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: SystemGroup) -> Outcome 
         SystemGroup::Df(args) => {
             disk_usage::run(session, &args).map_err(|failure| failure.during("system df"))
         }
+        SystemGroup::StartAll => super::lifecycle::start_all(session)
+            .map_err(|failure| failure.during("system start-all")),
         SystemGroup::Prune(args) => system_prune::everything(session, &args)
             .map_err(|failure| failure.during("system prune")),
     }
@@ -49,10 +51,10 @@ fn check(session: &mut Session<'_, '_>, args: &Check) -> Outcome {
     let chosen = session.format(args.format.as_deref());
     let text = match chosen.as_deref().map(str::trim) {
         None | Some("") => report_text(&report),
-        format => {
+        Some(format) => {
             let document = serde_json::to_value(&report)
                 .map_err(|error| Failure::new(format!("write the report: {error}")))?;
-            format::documents(format, std::slice::from_ref(&document))?
+            format::document(format, &document)?
         }
     };
     session.streams.out.write_all(text.as_bytes())?;

@@ -71,13 +71,8 @@ fn list(session: &mut Session<'_, '_>, args: &ListVolumes) -> Outcome {
     let mut rows: Vec<Value> = volumes.iter().map(rows::volume).collect();
     let name = |row: &Value| row["Name"].as_str().unwrap_or_default().to_owned();
     rows.sort_by(|one, other| natural(&name(one), &name(other)));
-    let text = rows::VOLUMES.render(
-        session.format(args.list.format.as_deref()).as_deref(),
-        args.list.quiet,
-        &rows,
-    )?;
-    session.streams.out.write_all(text.as_bytes())?;
-    Ok(0)
+    let format = session.format(args.list.format.as_deref());
+    session.list(&rows::VOLUMES, format.as_deref(), args.list.quiet, &rows)
 }
 
 fn prune(session: &mut Session<'_, '_>, args: &PruneVolumes) -> Outcome {
