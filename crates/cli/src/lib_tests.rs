@@ -153,7 +153,7 @@ fn options_of_the_engine_reach_it() {
     let words =
         ["orlop", "--root", "/r", "--run-root", "/x", "-s", "vfs", "--log-level", "debug", "ps"];
     let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
-    let Parsed::Command(cli) = args::parse(&words).unwrap() else { panic!("help") };
+    let Parsed::Command(cli) = args::parse("orlop", &words).unwrap() else { panic!("help") };
     let options = engine_options(&cli.global);
     assert_eq!(options.root, std::path::Path::new("/r"));
     assert_eq!(options.run_root.as_deref(), Some(std::path::Path::new("/x")));

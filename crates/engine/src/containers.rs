@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     BootStart, ContainerQuery, ContainerStats, ContainerSummary, CreateRequest, Created, Engine,
     ExecId, ExecRequest, ExecStart, LogEntry, LogOptions, ProcessList, RemoveOptions, Result,
-    StartOptions, Started, StopOptions, WaitCondition,
+    StartOptions, Started, StopOptions, UpdateRequest, WaitCondition,
 };
 
 impl Engine {
@@ -47,6 +47,11 @@ impl Engine {
     /// Gives a container another name.
     pub fn container_rename(&self, name: &str, new: &str) -> Result<()> {
         Ok(self.containers().rename(name, new)?)
+    }
+
+    /// Changes limits and the restart policy of a container; gives warnings.
+    pub fn container_update(&self, name: &str, request: &UpdateRequest) -> Result<Vec<String>> {
+        Ok(self.containers().update(name, request)?)
     }
 
     /// Waits for an end of a container; its exit code.

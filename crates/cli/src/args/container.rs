@@ -9,49 +9,49 @@ use super::{Commit, Copy, Create, Diff, Export, Explain, InspectContainers, List
 /// Commands that stand alone and in the group `container`.
 #[derive(Debug, Subcommand)]
 pub enum ContainerCommand {
-    /// Create a container from an image and run a command in it
+    /// Create and run a new container from an image
     Run(Box<Run>),
-    /// Create a container without starting it
+    /// Create a new container
     Create(Box<Create>),
-    /// Start stopped containers
+    /// Start one or more stopped containers
     Start(Start),
-    /// Stop running containers
+    /// Stop one or more running containers
     Stop(Stop),
-    /// Stop containers and start them again
+    /// Restart one or more containers
     Restart(Stop),
-    /// Send a signal to running containers
+    /// Kill one or more running containers
     Kill(Kill),
-    /// Remove containers
+    /// Remove one or more containers
     Rm(RemoveContainers),
-    /// Hold every process of containers
+    /// Pause all processes within one or more containers
     Pause(Names),
-    /// Let the processes of paused containers go on
+    /// Unpause all processes within one or more containers
     Unpause(Names),
-    /// Show the processes of a container
+    /// Display the running processes of a container
     Top(Top),
-    /// Show what containers use of the machine
+    /// Display a live stream of container(s) resource usage statistics
     Stats(Stats),
-    /// Change limits and the restart policy of containers
+    /// Update configuration of one or more containers
     Update(Box<UpdateFlags>),
-    /// Wait until containers end and print their exit codes
+    /// Block until one or more containers stop, then print their exit codes
     Wait(Names),
-    /// Give a container another name
+    /// Rename a container
     Rename(Rename),
-    /// Connect to a running container's input and output
+    /// Attach local standard input, output, and error streams to a running container
     Attach(Attach),
-    /// Run a command in a running container
+    /// Execute a command in a running container
     Exec(Exec),
-    /// Copy files between a container and the host
+    /// Copy files/folders between a container and the local filesystem
     Cp(Copy),
     /// Show where the files of a container come from and what hides what
     Explain(Explain),
-    /// Make an image of what a container has changed
+    /// Create a new image from a container's changes
     Commit(Commit),
-    /// List what a container has changed
+    /// Inspect changes to files or directories on a container's filesystem
     Diff(Diff),
-    /// Write a container's root file system as a tar archive
+    /// Export a container's filesystem as a tar archive
     Export(Export),
-    /// Show what a container has written
+    /// Fetch the logs of a container
     Logs(Logs),
     /// List containers
     Ps(ListContainers),
@@ -65,9 +65,9 @@ pub enum ContainerGroup {
     /// List containers
     #[command(alias = "list")]
     Ls(ListContainers),
-    /// Show details of containers
+    /// Display detailed information on one or more containers
     Inspect(InspectContainers),
-    /// Remove containers that do not run
+    /// Remove all stopped containers
     Prune(super::PruneContainers),
 }
 

@@ -1,96 +1,44 @@
-//! Flags that Docker's `run` has and this engine does not have yet: known, and refused clearly.
+//! Flags of Docker's `run` that cannot do anything here: those for Windows, and the API's socket.
 //!
 //! They are parsed (so that their values are not taken for the image) but hidden from the help.
 
-use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-/// Flags with a value.
-const VALUES: &[&str] = &[
-    "add-host",
-    "annotation",
-    "attach",
-    "blkio-weight",
-    "blkio-weight-device",
-    "cgroup-parent",
-    "cgroupns",
-    "cpu-count",
-    "cpu-percent",
-    "cpu-period",
-    "cpu-quota",
-    "cpu-rt-period",
-    "cpu-rt-runtime",
-    "cpu-shares",
-    "cpuset-cpus",
-    "cpuset-mems",
-    "device",
-    "device-cgroup-rule",
-    "device-read-bps",
-    "device-read-iops",
-    "device-write-bps",
-    "device-write-iops",
-    "dns",
-    "dns-opt",
-    "dns-option",
-    "dns-search",
-    "gpus",
-    "group-add",
-    "health-cmd",
-    "health-interval",
-    "health-retries",
-    "health-start-interval",
-    "health-start-period",
-    "health-timeout",
-    "io-maxbandwidth",
-    "io-maxiops",
-    "ip",
-    "ip6",
-    "ipc",
-    "isolation",
-    "kernel-memory",
-    "link",
-    "link-local-ip",
-    "log-driver",
-    "log-opt",
-    "mac-address",
-    "memory-reservation",
-    "memory-swap",
-    "memory-swappiness",
-    "net-alias",
-    "network-alias",
-    "oom-score-adj",
-    "pid",
-    "platform",
-    "storage-opt",
-    "sysctl",
-    "ulimit",
-    "userns",
-    "uts",
-];
+/// Flags that only a daemon on Windows has.
+const WINDOWS: [&str; 4] = ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"];
+/// Wants the socket of a daemon.
+const API_SOCKET: &str = "use-api-socket";
 
-/// Flags without a value.
-const SWITCHES: &[&str] = &["disable-content-trust", "init", "oom-kill-disable", "use-api-socket"];
-
-/// Refuses every flag of the lists above.
+/// The first flag of the lists above that was given.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unsupported;
+pub struct Unsupported {
+    given: Option<&'static str>,
+}
+
+impl Unsupported {
+    /// Why the command cannot be carried out.
+    #[must_use]
+    pub fn refusal(self) -> Option<String> {
+        let flag = self.given?;
+        Some(if flag == API_SOCKET {
+            format!("--{flag} needs the socket of a daemon, which containers here do not have")
+        } else {
+            format!(
+                "\"--{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running \
+                 on linux"
+            )
+        })
+    }
+}
 
 impl Args for Unsupported {
     fn augment_args(command: Command) -> Command {
-        let values = VALUES.iter().map(|&name| {
-            let flag = Arg::new(name).long(name).num_args(1).allow_hyphen_values(true).hide(true);
-            let flag = flag.action(ArgAction::Append);
-            match name {
-                "attach" => flag.short('a'),
-                "cpu-shares" => flag.short('c'),
-                _ => flag,
-            }
+        let values = WINDOWS.iter().map(|&name| {
+            Arg::new(name).long(name).num_args(1).hide(true).action(ArgAction::Append)
         });
-        let switches = SWITCHES
-            .iter()
-            .map(|&name| Arg::new(name).long(name).action(ArgAction::SetTrue).hide(true));
-        command.args(values).args(switches)
+        let socket = Arg::new(API_SOCKET).long(API_SOCKET).action(ArgAction::SetTrue).hide(true);
+        command.args(values).arg(socket)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -100,14 +48,8 @@ impl Args for Unsupported {
 
 impl FromArgMatches for Unsupported {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = |name: &&&str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        match VALUES.iter().chain(SWITCHES).find(given) {
-            Some(name) => Err(clap::Error::raw(
-                ErrorKind::InvalidValue,
-                format!("flag --{name} is not supported yet"),
-            )),
-            None => Ok(Self),
-        }
+        let given = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        Ok(Self { given: WINDOWS.into_iter().chain([API_SOCKET]).find(given) })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

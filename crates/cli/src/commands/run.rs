@@ -2,9 +2,14 @@
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use orlop_engine::{Created, ExecRequest, RunOptions, RunOutcome, StartOptions, Started};
+use orlop_types::config::HostConfig;
+
+use orlop_engine::{
+    Created, ExecRequest, RunOptions, RunOutcome, StartOptions, Started, UnwantedOutputs,
+};
 
 use super::{Session, for_each};
 use crate::args::{Attach, Create, Exec, Run, Start};
@@ -25,7 +30,11 @@ pub fn run(session: &mut Session<'_, '_>, args: &Run) -> Outcome {
     let flags = &args.create;
     let attachment = if args.detach { Attachment::Detached } else { Attachment::Attached };
     let detach_keys = detach_keys(args.detach_keys.as_deref())?;
-    if !args.detach && flags.tty && flags.interactive && !std::io::stdin().is_terminal() {
+    if args.detach && !flags.attach.is_empty() {
+        return Err(Failure::new("conflicting options: cannot specify both --attach and --detach"));
+    }
+    let streams = attached_streams(flags);
+    if !args.detach && flags.tty && streams.stdin && !std::io::stdin().is_terminal() {
         return Err(Failure::new(
             "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
         )
@@ -49,9 +58,10 @@ pub fn run(session: &mut Session<'_, '_>, args: &Run) -> Outcome {
     }
     session.streams.out.flush()?;
     let options = RunOptions {
-        stdin: flags.interactive,
+        stdin: streams.stdin,
         detach_keys,
         signal_proxy: args.sig_proxy && !flags.tty,
+        unwanted: streams.unwanted,
     };
     follow(session, started, &options).map_err(run_failure)
 }
@@ -63,17 +73,40 @@ pub fn create(session: &mut Session<'_, '_>, flags: &Create) -> Outcome {
     Ok(0)
 }
 
+/// What `run` attaches to.
+struct AttachedStreams {
+    stdin: bool,
+    unwanted: UnwantedOutputs,
+}
+
+/// Everything, unless `-a` chooses.
+fn attached_streams(flags: &Create) -> AttachedStreams {
+    let is_chosen = |name| flags.attach.iter().any(|chosen| chosen.eq_ignore_ascii_case(name));
+    let some = !flags.attach.is_empty();
+    AttachedStreams {
+        stdin: flags.interactive || is_chosen("stdin"),
+        unwanted: UnwantedOutputs {
+            stdout: some && !is_chosen("stdout"),
+            stderr: some && !is_chosen("stderr"),
+        },
+    }
+}
+
 /// Creates the container, writes its id to `--cidfile` and tells about warnings.
 fn create_container(
     session: &mut Session<'_, '_>,
     flags: &Create,
     attachment: Attachment,
 ) -> Result<Created, Failure> {
+    if let Some(why) = flags.unsupported.refusal() {
+        return Err(Failure::new(why));
+    }
     let cwd = current_dir()?;
     let request = create_request(flags, attachment, &surroundings(&cwd))?;
-    let id_file = flags.cidfile.as_deref().map(IdFile::create).transpose()?;
-    let discarded =
-        request.host_config.network_mode == "host" && !request.host_config.port_bindings.is_empty();
+    let code = if attachment == Attachment::ForLater { 1 } else { NOT_RUN };
+    let id_file = flags.cidfile.as_deref().map(IdFile::create).transpose();
+    let id_file = id_file.map_err(|failure| failure.with_code(code))?;
+    let local_server = loopback_server(&request.host_config);
     let created = session.engine.container_create(request).map_err(|error| match attachment {
         Attachment::ForLater => Failure::from(error),
         _ => run_failure(error),
@@ -81,14 +114,20 @@ fn create_container(
     if let Some(id_file) = id_file {
         id_file.write(created.id.as_str())?;
     }
-    if discarded {
-        let text = "WARNING: Published ports are discarded when using host network mode";
-        writeln!(session.streams.err, "{text}")?;
-    }
     for warning in &created.warnings {
         writeln!(session.streams.err, "WARNING: {warning}")?;
     }
+    if let Some(server) = local_server {
+        let text = format!("WARNING: Localhost DNS ({server}) may fail in containers.");
+        writeln!(session.streams.err, "{text}")?;
+    }
     Ok(created)
+}
+
+/// A name server that a container would look for in itself.
+fn loopback_server(host: &HostConfig) -> Option<IpAddr> {
+    let servers = host.dns.iter().flatten().filter_map(|server| server.parse::<IpAddr>().ok());
+    servers.into_iter().find(IpAddr::is_loopback)
 }
 
 fn current_dir() -> Result<String, Failure> {
@@ -125,7 +164,7 @@ impl IdFile {
                 .with_code(NOT_RUN))
             }
             Err(error) => Err(Failure::new(format!(
-                "failed to create the container ID file {}: {error}",
+                "failed to create the container ID file: open {}: {error}",
                 path.display()
             ))
             .with_code(NOT_RUN)),
@@ -207,7 +246,12 @@ pub fn start(session: &mut Session<'_, '_>, args: &Start) -> Outcome {
         Failure::from(error).with_code(code)
     })?;
     drop(migration);
-    let options = RunOptions { stdin: args.interactive, detach_keys, signal_proxy: !tty };
+    let options = RunOptions {
+        stdin: args.interactive,
+        detach_keys,
+        signal_proxy: !tty,
+        ..RunOptions::default()
+    };
     Ok(follow(session, started, &options)?)
 }
 
@@ -217,6 +261,7 @@ pub fn attach(session: &mut Session<'_, '_>, args: &Attach) -> Outcome {
         stdin: !args.no_stdin,
         detach_keys: detach_keys(args.detach_keys.as_deref())?,
         signal_proxy: args.sig_proxy,
+        ..RunOptions::default()
     };
     Ok(session.engine.attach(&args.name, &options).map(exit_code)?)
 }
