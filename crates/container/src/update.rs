@@ -58,6 +58,9 @@ impl Containers<'_> {
             }
             return Err(error);
         }
+        // The monitor heeds it at the end of this run.
+        let run_dir = self.store.paths.container_run(&id);
+        orlop_runtime::restart::update(&run_dir, &updated.host_config)?;
         Ok(warnings)
     }
 }

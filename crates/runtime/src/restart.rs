@@ -7,7 +7,7 @@
 //! ```text
 //! restart-cancelled     no restart until the next start by hand
 //! stopped-by-user       somebody has ended this run on purpose (`unless-stopped` heeds that)
-//! restart-policy.json   instead of the plan's policy (`update --restart`)
+//! updated.json          limits and policy instead of the plan's (`update`)
 //! ```
 //!
 //! A start by hand removes the run directory and so all of them.
@@ -17,7 +17,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use orlop_types::config::RestartPolicy;
+use orlop_types::config::{HostConfig, RestartPolicy};
 
 use crate::attach::SOCKET_NAME;
 use crate::error::Error;
@@ -31,7 +31,7 @@ const LONG_RUN: Duration = Duration::from_secs(10);
 
 const CANCELLED: &str = "restart-cancelled";
 const STOPPED: &str = "stopped-by-user";
-const POLICY: &str = "restart-policy.json";
+const UPDATED: &str = "updated.json";
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug)]
@@ -80,11 +80,11 @@ pub fn mark_stopped(run_dir: &Path) -> Result<(), Error> {
     touch(run_dir, STOPPED)
 }
 
-/// Replaces the policy of a container that runs.
-pub fn set_policy(run_dir: &Path, policy: &RestartPolicy) -> Result<(), Error> {
-    let path = run_dir.join(POLICY);
-    let temporary = run_dir.join(format!("{POLICY}.{}", std::process::id()));
-    let text = serde_json::to_vec(policy).map_err(io::Error::from);
+/// Replaces the restart policy of a container that runs, and the limits of its next run.
+pub fn update(run_dir: &Path, config: &HostConfig) -> Result<(), Error> {
+    let path = run_dir.join(UPDATED);
+    let temporary = run_dir.join(format!("{UPDATED}.{}", std::process::id()));
+    let text = serde_json::to_vec(config).map_err(io::Error::from);
     let written = text
         .and_then(|text| fs::write(&temporary, text))
         .and_then(|()| fs::rename(&temporary, &path));
@@ -126,11 +126,10 @@ pub(crate) fn begin_run(run_dir: &Path) -> Result<(), Error> {
     fs::remove_file(&path).or_else(none_to_tell).map_err(Error::file("remove", path))
 }
 
-/// The policy that holds now.
-pub(crate) fn current_policy(run_dir: &Path, planned: &RestartPolicy) -> RestartPolicy {
-    let read = fs::read(run_dir.join(POLICY)).ok();
-    let replaced = read.and_then(|text| serde_json::from_slice(&text).ok());
-    replaced.unwrap_or_else(|| planned.clone())
+/// What an update has said, if there was one.
+pub(crate) fn updated(run_dir: &Path) -> Option<HostConfig> {
+    let text = fs::read(run_dir.join(UPDATED)).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 #[cfg(test)]
@@ -185,21 +184,21 @@ mod tests {
     fn what_others_say_is_read_from_files() {
         let directory = tempfile::tempdir().unwrap();
         let run_dir = directory.path();
-        let planned = policy("always", 0);
+        let config = HostConfig { restart_policy: policy("always", 0), ..HostConfig::default() };
         assert!(!is_cancelled(run_dir) && !is_stopped_by_user(run_dir));
-        assert_eq!(current_policy(run_dir, &planned), planned);
+        assert_eq!(updated(run_dir), None);
         mark_stopped(run_dir).unwrap();
         cancel(run_dir).unwrap();
         cancel(run_dir).unwrap();
-        set_policy(run_dir, &policy("no", 0)).unwrap();
+        update(run_dir, &config).unwrap();
         assert!(is_cancelled(run_dir) && is_stopped_by_user(run_dir));
-        assert_eq!(current_policy(run_dir, &planned), policy("no", 0));
+        assert_eq!(updated(run_dir), Some(config.clone()));
         begin_run(run_dir).unwrap();
         begin_run(run_dir).unwrap();
         assert!(is_cancelled(run_dir) && !is_stopped_by_user(run_dir));
         let nowhere = run_dir.join("gone");
         cancel(&nowhere).unwrap();
-        set_policy(&nowhere, &planned).unwrap();
+        update(&nowhere, &config).unwrap();
         wake(&nowhere);
     }
 }

@@ -170,10 +170,11 @@ impl<'a> Runs<'a> {
     /// When to start again after a run, if at all.
     fn next_start(&mut self, exit_code: u8, duration: Duration) -> Option<Duration> {
         let run_dir = &self.plan.run_dir;
-        let policy = restart::current_policy(run_dir, &self.plan.host_config.restart_policy);
+        let updated = restart::updated(run_dir);
+        let policy = &updated.as_ref().unwrap_or(&self.plan.host_config).restart_policy;
         let stopped_by_user = restart::is_stopped_by_user(run_dir);
         let ended = EndedRun { exit_code, duration, stopped_by_user };
-        if restart::is_cancelled(run_dir) { None } else { self.restarts.next(&policy, ended) }
+        if restart::is_cancelled(run_dir) { None } else { self.restarts.next(policy, ended) }
     }
 
     /// Waits and starts the container again; `None` if somebody has cancelled that.
@@ -193,7 +194,10 @@ impl<'a> Runs<'a> {
         orlop_sys::fault::point("monitor.restart.due");
         restart::begin_run(run_dir)?;
         self.state.log = LogWriter::open(&self.plan.log)?;
-        let started = start(self.plan, &self.state.home, self.runtime, self.network)?;
+        let updated =
+            restart::updated(run_dir).map(|host_config| Plan { host_config, ..self.plan.clone() });
+        let plan = updated.as_ref().unwrap_or(self.plan);
+        let started = start(plan, &self.state.home, self.runtime, self.network)?;
         orlop_sys::fault::point("monitor.restart.started");
         let (pid, start_ticks) = (started.pid, started.start_ticks);
         self.record(&Record::Started { pid, start_ticks, at: Timestamp::now() });
