@@ -219,13 +219,12 @@ impl Error {
             Self::NoExport { .. } | Self::NoPlatform { .. } | Self::OtherPlatform { .. } => {
                 ErrorKind::NotFound
             }
-            Self::LoadFile { source, .. } => ErrorKind::of_io(source),
             Self::Conflict(Conflict::ManyReferences { .. }) | Self::PruneRunning => {
                 ErrorKind::Conflict
             }
             Self::Conflict(_) => ErrorKind::InUse,
             Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::Lock { source, .. } => ErrorKind::of_io(source),
+            Self::Lock { source, .. } | Self::LoadFile { source, .. } => ErrorKind::of_io(source),
             Self::Layer(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }

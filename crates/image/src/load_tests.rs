@@ -61,7 +61,7 @@ impl Fixture {
 
     fn clear(&self) {
         for image in self.images().list(&Filters::default()).unwrap() {
-            let options = RemoveOptions { force: true, ..RemoveOptions::default() };
+            let options = RemoveOptions { force: true };
             self.images().remove(image.id.as_str(), options).unwrap();
         }
         for entry in self.store.paths.trash().read_dir().unwrap() {
