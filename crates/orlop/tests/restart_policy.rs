@@ -39,16 +39,16 @@ fn on_failure_tries_so_often_and_keeps_log_and_layer() {
     let fixture = busybox();
     let script = "echo run >> /file; echo out; exit 3";
     let words =
-        ["run", "-d", "--name", "c", "--restart", "on-failure:2", "busybox", "sh", "-c", script];
+        ["run", "-d", "--name", "box", "--restart", "on-failure:2", "busybox", "sh", "-c", script];
     fixture.ok(&words);
     wait_for(
         &fixture,
-        "c",
+        "box",
         "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}",
         "exited 3 2",
     );
-    assert_eq!(fixture.ok(&["logs", "c"]), "out\nout\nout");
-    fixture.ok(&["cp", "c:/file", &fixture.folder().join("file").display().to_string()]);
+    assert_eq!(fixture.ok(&["logs", "box"]), "out\nout\nout");
+    fixture.ok(&["cp", "box:/file", &fixture.folder().join("file").display().to_string()]);
     assert_eq!(std::fs::read_to_string(fixture.folder().join("file")).unwrap(), "run\n".repeat(3));
     let actions = fixture.ok(&[
         "events",
@@ -57,7 +57,7 @@ fn on_failure_tries_so_often_and_keeps_log_and_layer() {
         "--until",
         "0s",
         "--filter",
-        "container=c",
+        "container=box",
         "--filter",
         "event=start",
         "--filter",
@@ -69,9 +69,9 @@ fn on_failure_tries_so_often_and_keeps_log_and_layer() {
     ]);
     assert_eq!(actions, "start\ndie\nstart\ndie\nstart\ndie");
     // A start by hand begins to count anew.
-    fixture.ok(&["start", "c"]);
-    wait_for(&fixture, "c", "{{.State.Status}} {{.RestartCount}}", "exited 2");
-    assert_eq!(fixture.ok(&["logs", "c"]).lines().count(), 6);
+    fixture.ok(&["start", "box"]);
+    wait_for(&fixture, "box", "{{.State.Status}} {{.RestartCount}}", "exited 2");
+    assert_eq!(fixture.ok(&["logs", "box"]).lines().count(), 6);
     // Success is no failure.
     let words = ["run", "-d", "--name", "fine", "--restart", "on-failure", "busybox", "true"];
     fixture.ok(&words);
@@ -205,29 +205,29 @@ fn any_signal_ends_restarts_unless_the_image_has_a_stop_signal() {
 fn an_attached_command_sees_the_first_run_and_wait_every_end() {
     let fixture = busybox();
     let script = "echo run; sleep 0.2; exit 7";
-    let words = ["run", "--name", "c", "--restart", "always", "busybox", "sh", "-c", script];
+    let words = ["run", "--name", "box", "--restart", "always", "busybox", "sh", "-c", script];
     let output = fixture.orlop(&words);
     assert_eq!((output.code, output.stdout.as_str()), (7, "run\n"), "{output}");
-    assert_eq!(fixture.ok(&["wait", "c"]), "7");
-    assert_eq!(fixture.ok(&["wait", "c"]), "7");
-    fixture.ok(&["stop", "c"]);
-    assert_eq!(fixture.ok(&["wait", "c"]), "7");
+    assert_eq!(fixture.ok(&["wait", "box"]), "7");
+    assert_eq!(fixture.ok(&["wait", "box"]), "7");
+    fixture.ok(&["stop", "box"]);
+    assert_eq!(fixture.ok(&["wait", "box"]), "7");
 }
 
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn an_update_of_the_policy_holds_from_the_next_end_on() {
     let fixture = busybox();
-    fixture.ok(&["run", "-d", "--name", "c", "--restart", "always", "busybox", "sleep", "300"]);
-    fixture.ok(&["update", "--restart", "no", "c"]);
-    let pid: i32 = inspect(&fixture, "c", "{{.State.Pid}}").parse().unwrap();
+    fixture.ok(&["run", "-d", "--name", "box", "--restart", "always", "busybox", "sleep", "300"]);
+    fixture.ok(&["update", "--restart", "no", "box"]);
+    let pid: i32 = inspect(&fixture, "box", "{{.State.Pid}}").parse().unwrap();
     fixture.kill_now(pid);
-    wait_for(&fixture, "c", "{{.State.Status}} {{.RestartCount}}", "exited 0");
-    fixture.ok(&["start", "c"]);
-    fixture.ok(&["update", "--restart", "unless-stopped", "c"]);
-    let pid: i32 = inspect(&fixture, "c", "{{.State.Pid}}").parse().unwrap();
+    wait_for(&fixture, "box", "{{.State.Status}} {{.RestartCount}}", "exited 0");
+    fixture.ok(&["start", "box"]);
+    fixture.ok(&["update", "--restart", "unless-stopped", "box"]);
+    let pid: i32 = inspect(&fixture, "box", "{{.State.Pid}}").parse().unwrap();
     fixture.kill_now(pid);
-    wait_for_restarts(&fixture, "c", 1);
+    wait_for_restarts(&fixture, "box", 1);
 }
 
 #[test]
@@ -278,17 +278,17 @@ fn an_auto_remove_container_survives_restart_and_has_no_policy() {
     let refused = fixture.fails(125, &words);
     assert!(refused.contains("--restart") && refused.contains("--rm"), "{refused}");
     let script = "echo x >> /file; cat /file; exec sleep 300";
-    fixture.ok(&["run", "-d", "--rm", "--name", "c", "busybox", "sh", "-c", script]);
-    let id = inspect(&fixture, "c", "{{.Id}}");
+    fixture.ok(&["run", "-d", "--rm", "--name", "box", "busybox", "sh", "-c", script]);
+    let id = inspect(&fixture, "box", "{{.Id}}");
     for _ in 0..3 {
-        fixture.ok(&["restart", "-t", "0", "c"]);
-        assert_eq!(inspect(&fixture, "c", "{{.Id}} {{.State.Status}}"), format!("{id} running"));
+        fixture.ok(&["restart", "-t", "0", "box"]);
+        assert_eq!(inspect(&fixture, "box", "{{.Id}} {{.State.Status}}"), format!("{id} running"));
     }
     wait_until("four starts", LIMIT, || {
-        let seen = fixture.ok(&["exec", "c", "cat", "/file"]);
+        let seen = fixture.ok(&["exec", "box", "cat", "/file"]);
         if seen.lines().count() == 4 { Ok(()) } else { Err(seen) }
     });
-    fixture.ok(&["stop", "-t", "0", "c"]);
+    fixture.ok(&["stop", "-t", "0", "box"]);
     wait_until("the removal", LIMIT, || {
         let left = fixture.ok(&["ps", "-aq"]);
         if left.is_empty() { Ok(()) } else { Err(left) }
@@ -354,15 +354,15 @@ fn restarts_that_are_cut_off_lose_nothing() {
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_container_that_ends_all_the_time_leaves_few_records() {
     let fixture = busybox();
-    let words = ["run", "-d", "--name", "c", "--restart", "always", "busybox", "true"];
+    let words = ["run", "-d", "--name", "box", "--restart", "always", "busybox", "true"];
     let id = fixture.ok(&words);
     let records = fixture.run_root().join("containers").join(&id).join("records");
-    wait_for_restarts(&fixture, "c", 6);
+    wait_for_restarts(&fixture, "box", 6);
     let left = || std::fs::read_dir(&records).unwrap().count();
     wait_until("records that are folded to go", LIMIT, || {
-        wait_for_restarts(&fixture, "c", 1);
+        wait_for_restarts(&fixture, "box", 1);
         let left = left();
         if left < 20 { Ok(()) } else { Err(left.to_string()) }
     });
-    fixture.ok(&["rm", "-f", "c"]);
+    fixture.ok(&["rm", "-f", "box"]);
 }
