@@ -345,7 +345,7 @@ fn volumes_from_takes_over_what_was_frozen_at_its_creation() {
     fixture.ok(&[
         "create",
         "--name",
-        "a",
+        "first",
         "-v",
         "named:/named",
         "-v",
@@ -358,7 +358,16 @@ fn volumes_from_takes_over_what_was_frozen_at_its_creation() {
         "type=tmpfs,dst=/tmp2",
         "busybox",
     ]);
-    fixture.ok(&["create", "--name", "b", "--volumes-from", "a", "-v", "other:/named", "busybox"]);
+    fixture.ok(&[
+        "create",
+        "--name",
+        "second",
+        "--volumes-from",
+        "first",
+        "-v",
+        "other:/named",
+        "busybox",
+    ]);
     let mounts = |name: &str| {
         let template = "{{range .Mounts}}{{.Destination}} {{.Type}} {{.RW}} {{.Mode}}|{{end}}";
         let mut parts: Vec<String> = fixture
@@ -370,22 +379,28 @@ fn volumes_from_takes_over_what_was_frozen_at_its_creation() {
         parts.sort();
         parts
     };
-    assert_eq!(mounts("b"), ["/anon volume true ", "/bind bind false ", "/named volume true z"]);
-    fixture.ok(&["create", "--name", "c", "--volumes-from", "b:ro", "busybox"]);
-    assert_eq!(mounts("c"), ["/anon volume false ", "/bind bind false ", "/named volume false "]);
+    assert_eq!(
+        mounts("second"),
+        ["/anon volume true ", "/bind bind false ", "/named volume true z"]
+    );
+    fixture.ok(&["create", "--name", "third", "--volumes-from", "second:ro", "busybox"]);
+    assert_eq!(
+        mounts("third"),
+        ["/anon volume false ", "/bind bind false ", "/named volume false "]
+    );
     // The reference is held from creation on, not only from the first start.
-    fixture.ok(&["rm", "a", "b"]);
-    let id = fixture.ok(&["inspect", "-f", "{{.Id}}", "c"]);
+    fixture.ok(&["rm", "first", "second"]);
+    let id = fixture.ok(&["inspect", "-f", "{{.Id}}", "third"]);
     let refused = fixture.fails(1, &["volume", "rm", "other"]);
     assert!(refused.contains(&format!("remove other: volume is in use - [{id}]")), "{refused}");
     for (from, text) in [
         ("nobody", "No such container: nobody"),
-        ("c:nocopy", "invalid mode: nocopy"),
-        ("c:rshared", "invalid mode: rshared"),
-        ("c:what", "invalid mode: what"),
+        ("third:nocopy", "invalid mode: nocopy"),
+        ("third:rshared", "invalid mode: rshared"),
+        ("third:what", "invalid mode: what"),
         ("", "volumes-from specification cannot be an empty string"),
     ] {
-        let refused = fixture.fails(125, &["create", "--volumes-from", from, "busybox"]);
+        let refused = fixture.fails(125, &["run", "--volumes-from", from, "busybox"]);
         assert!(refused.contains(text), "{from}: {refused}");
     }
 }

@@ -111,7 +111,7 @@ fn prune_asks_and_removes_what_nothing_uses() {
     let asked = fixture.orlop_with_input(&["container", "prune"], b"n\n");
     assert_eq!(
         asked.ok(),
-        "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N]"
+        "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] "
     );
     let pruned = fixture.ok(&["container", "prune", "-f", "--filter", "label!=keep"]);
     assert_eq!(pruned, format!("Deleted Containers:\n{gone}\n\nTotal reclaimed space: 0B"));
@@ -131,7 +131,7 @@ fn prune_asks_and_removes_what_nothing_uses() {
     assert_eq!(
         asked.ok(),
         "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n  \
-         - all dangling images\n  - unused build cache\n\nAre you sure you want to continue? [y/N]"
+         - all dangling images\n  - unused build cache\n\nAre you sure you want to continue? [y/N] "
     );
     assert_eq!(fixture.ok(&["ps", "-aq"]).lines().count(), 2);
     let pruned = fixture.orlop_with_input(&["system", "prune", "--volumes"], b"y\n");

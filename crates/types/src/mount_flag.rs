@@ -31,6 +31,11 @@ pub fn parse_mount_flag(raw: &str, cwd: &str) -> Result<Mount, ParseError> {
             *flag = parse_bool(&key, value)?;
             continue;
         }
+        if key == "bind-nonrecursive" {
+            return Err(ParseError::new(
+                "bind-nonrecursive is deprecated, use bind-recursive=disabled instead",
+            ));
+        }
         let value = value.ok_or_else(|| {
             ParseError::new(format!("invalid field '{field}' must be a key=value pair"))
         })?;
@@ -93,11 +98,6 @@ fn set_field(
         "consistency" => mount.consistency = value.to_ascii_lowercase(),
         "bind-propagation" => {
             mount.bind_options.get_or_insert_default().propagation = value.to_ascii_lowercase();
-        }
-        "bind-nonrecursive" => {
-            return Err(ParseError::new(
-                "bind-nonrecursive is deprecated, use bind-recursive=disabled instead",
-            ));
         }
         "volume-subpath" => mount.volume_options.get_or_insert_default().subpath = owned,
         "volume-label" => {
