@@ -79,21 +79,21 @@ pub enum Command {
     Image(ImageShortcut),
     #[command(flatten)]
     System(SystemShortcut),
-    /// Show details of containers, images or volumes
+    /// Return low-level information on containers, images, networks and volumes
     Inspect(Inspect),
-    /// Work with containers
+    /// Manage containers
     #[command(subcommand, name = "container")]
     ContainerGroup(ContainerGroup),
-    /// Work with images
+    /// Manage images
     #[command(subcommand, name = "image")]
     ImageGroup(ImageGroup),
-    /// Work with networks
+    /// Manage networks
     #[command(subcommand, name = "network")]
     NetworkGroup(NetworkGroup),
-    /// Work with volumes
+    /// Manage volumes
     #[command(subcommand, name = "volume")]
     VolumeGroup(VolumeGroup),
-    /// Look after the engine
+    /// Manage the engine
     #[command(subcommand, name = "system")]
     SystemGroup(SystemGroup),
     /// Print a script that completes commands, flags and names in a shell

@@ -58,6 +58,8 @@ const COLUMNS: usize = 80;
 const COLUMNS_MAX: usize = 120;
 /// Narrowest column of descriptions.
 const DESCRIPTION_MIN: usize = 30;
+/// Narrowest column of commands, as in Docker.
+const COMMAND_MIN: usize = 11;
 
 /// The columns to use: the terminal's where there is one.
 pub fn columns() -> usize {
@@ -78,9 +80,9 @@ pub fn text(program: &str, root: &Command, path: &[String], columns: usize) -> S
     }
     out.push_str(&aliases(program, root, path));
     if path.is_empty() {
-        out.push_str(&first_screen(command, columns));
+        out.push_str(&first_screen(command));
     } else if command.has_subcommands() {
-        out.push_str(&section("Commands", &commands(command, |_| true), 2, columns));
+        out.push_str(&command_section("Commands", &commands(command, |_| true), COMMAND_MIN));
     }
     let heading = if path.is_empty() { "Global Options" } else { "Options" };
     out.push_str(&options(heading, command, columns));
@@ -104,7 +106,7 @@ pub fn usage(program: &str, path: &[String], command: &Command) -> String {
     format!("{} {}", spoken(program, path), words(command)).trim_end().to_owned()
 }
 
-fn first_screen(root: &Command, columns: usize) -> String {
+fn first_screen(root: &Command) -> String {
     let is_common = |command: &Command| COMMON.contains(&command.get_name());
     let mut common = commands(root, is_common);
     common.sort_by_key(|(name, _)| COMMON.iter().position(|known| known == name));
@@ -112,12 +114,20 @@ fn first_screen(root: &Command, columns: usize) -> String {
     let others = commands(root, |command| !command.has_subcommands() && !is_common(command));
     // One width for all three, as they stand below each other.
     let width = longest(&[common.as_slice(), groups.as_slice(), others.as_slice()].concat());
-    let pad = |rows: Vec<(String, String)>| {
-        rows.into_iter().map(|(name, about)| (format!("{name:width$}"), about)).collect::<Vec<_>>()
-    };
     [("Common Commands", common), ("Management Commands", groups), ("Commands", others)]
-        .map(|(heading, rows)| section(heading, &pad(rows), 2, columns))
+        .map(|(heading, rows)| command_section(heading, &rows, width.max(COMMAND_MIN)))
         .concat()
+}
+
+/// Commands and what they do, each in one line, as in Docker.
+fn command_section(heading: &str, rows: &[(String, String)], width: usize) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let width = longest(rows).max(width);
+    let lines: Vec<String> =
+        rows.iter().map(|(name, about)| format!("  {name:width$} {about}\n")).collect();
+    format!("\n{heading}:\n{}", lines.concat())
 }
 
 /// Names and descriptions, sorted by name.
@@ -161,20 +171,26 @@ fn exists(root: &Command, name: &str) -> bool {
 /// The name in the group, its aliases there, and the short name.
 fn other_names(root: &Command, path: &[String]) -> Vec<String> {
     let Some(name) = path.last() else { return Vec::new() };
-    let groups = root.get_subcommands().filter(|group| match path {
+    let about = |command: &Command| command.get_about().map(ToString::to_string);
+    // A short name belongs to the group whose command of that name does the same.
+    let own = match path {
+        [_] => root.find_subcommand(name).and_then(about),
+        _ => None,
+    };
+    let is_group = |group: &&Command| match path {
         [given, _] => group.get_name() == given,
-        // A short name belongs to one of these groups.
         _ => matches!(group.get_name(), "container" | "image" | "system"),
-    });
-    let found = groups.filter_map(|group| Some((group, group.find_subcommand(name)?))).next();
+    };
+    let found = root
+        .get_subcommands()
+        .filter(is_group)
+        .filter_map(|group| Some((group, group.find_subcommand(name)?)))
+        .find(|(_, command)| own.is_none() || own == about(command));
     let Some((group, command)) = found else { return Vec::new() };
     let mut names = vec![format!("{} {}", group.get_name(), command.get_name())];
     names.extend(command.get_all_aliases().map(|alias| format!("{} {alias}", group.get_name())));
     let short = root.find_subcommand(command.get_name());
-    let is_same = |short: &Command| {
-        short.get_about().map(ToString::to_string) == command.get_about().map(ToString::to_string)
-    };
-    if short.is_some_and(is_same) {
+    if short.is_some_and(|short| about(short) == about(command)) {
         names.push(command.get_name().to_owned());
     }
     names

@@ -79,7 +79,7 @@ fn ps_is_docker_s_table() {
     );
     assert_eq!(
         CONTAINERS.render(Some("{{.Nope}}"), false, &full).unwrap_err().why,
-        "template: executing \"\": can't evaluate field Nope"
+        "failed to execute template: template: :1:2: executing \"\" at <.Nope>: can't evaluate field Nope in type *formatter.ContainerContext"
     );
 }
 
@@ -91,7 +91,7 @@ fn ps_as_json_has_docker_s_fields() {
         "{\"Command\":\"\\\"nginx -g 'daemon of…\\\"\",\"CreatedAt\":\"2026-11-18 11:06:40 +0000 UTC\",\
          \"ID\":\"0123456789ab\",\"Image\":\"nginx:1.27\",\"Labels\":\"a=1,b=\",\"LocalVolumes\":\"1\",\
          \"Mounts\":\"0123456789abcd…,/srv/a/very/lo…\",\"Names\":\"web\",\"Networks\":\"bridge\",\
-         \"Ports\":\"0.0.0.0:8080->80/tcp\",\"RunningFor\":\"2 days ago\",\"State\":\"running\",\
+         \"Platform\":null,\"Ports\":\"0.0.0.0:8080-\\u003e80/tcp\",\"RunningFor\":\"2 days ago\",\"Size\":\"0B\",\"State\":\"running\",\
          \"Status\":\"Up 3 minutes\"}\n"
     );
 }
@@ -117,8 +117,8 @@ fn images_is_docker_s_table() {
     assert_eq!(
         IMAGES.render(Some("json"), false, &images()[2..]).unwrap(),
         "{\"Containers\":\"N/A\",\"CreatedAt\":\"2026-09-21 14:13:20 +0000 UTC\",\"CreatedSince\":\"2 months ago\",\
-         \"Digest\":\"<none>\",\"ID\":\"ff23456789ab\",\"Repository\":\"<none>\",\"SharedSize\":\"N/A\",\
-         \"Size\":\"999B\",\"Tag\":\"<none>\",\"UniqueSize\":\"N/A\",\"VirtualSize\":\"999B\"}\n"
+         \"Digest\":\"\\u003cnone\\u003e\",\"ID\":\"ff23456789ab\",\"Repository\":\"\\u003cnone\\u003e\",\"SharedSize\":\"N/A\",\
+         \"Size\":\"999B\",\"Tag\":\"\\u003cnone\\u003e\",\"UniqueSize\":\"N/A\",\"VirtualSize\":\"999B\"}\n"
     );
 }
 

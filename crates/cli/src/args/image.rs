@@ -9,17 +9,17 @@ use super::{InspectOne, Listing};
 pub enum ImageShortcut {
     /// List images
     Images(ListImages),
-    /// Show how an image was made
+    /// Show the history of an image
     History(History),
-    /// Make an image from a tar archive of a root file system
+    /// Import the contents from a tarball to create a filesystem image
     Import(Import),
-    /// Load images from an archive
+    /// Load an image from a tar archive or STDIN
     Load(Load),
-    /// Save images to an archive
+    /// Save one or more images to a tar archive (streamed to STDOUT by default)
     Save(Save),
-    /// Give an image a further name
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
     Tag(Tag),
-    /// Remove images
+    /// Remove one or more images
     Rmi(RemoveImages),
 }
 
@@ -29,22 +29,22 @@ pub enum ImageGroup {
     /// List images
     #[command(alias = "list")]
     Ls(ListImages),
-    /// Show details of images
+    /// Display detailed information on one or more images
     Inspect(InspectOne),
-    /// Show how an image was made
+    /// Show the history of an image
     History(History),
-    /// Make an image from a tar archive of a root file system
+    /// Import the contents from a tarball to create a filesystem image
     Import(Import),
-    /// Load images from an archive
+    /// Load an image from a tar archive or STDIN
     Load(Load),
-    /// Save images to an archive
+    /// Save one or more images to a tar archive (streamed to STDOUT by default)
     Save(Save),
-    /// Give an image a further name
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
     Tag(Tag),
-    /// Remove images
+    /// Remove one or more images
     #[command(alias = "remove")]
     Rm(RemoveImages),
-    /// Remove images that nothing uses
+    /// Remove unused images
     Prune(PruneImages),
 }
 
@@ -85,6 +85,9 @@ pub struct Import {
     /// Name of the image
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pub reference: Option<String>,
+    /// Docker takes further words and does nothing with them.
+    #[arg(hide = true)]
+    pub ignored: Vec<String>,
 }
 
 /// `history`

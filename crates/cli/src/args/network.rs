@@ -13,14 +13,14 @@ pub enum NetworkGroup {
     Create(CreateNetwork),
     /// Disconnect a container from a network
     Disconnect(DisconnectNetwork),
-    /// Show details of networks
+    /// Display detailed information on one or more networks
     Inspect(InspectNetwork),
     /// List networks
     #[command(alias = "list")]
     Ls(ListNetworks),
-    /// Remove networks that no container is on
+    /// Remove all unused networks
     Prune(PruneNetworks),
-    /// Remove networks
+    /// Remove one or more networks
     #[command(alias = "remove")]
     Rm(RemoveNetworks),
 }

@@ -120,9 +120,10 @@ fn failure(program: &str, root: &Command, words: &[OsString], error: &clap::Erro
     match error.kind() {
         ErrorKind::UnknownArgument if wrong.starts_with("--") => {
             let flag = wrong.split('=').next().unwrap_or_default();
-            let hint = match text(error, ContextKind::SuggestedArg) {
-                similar if similar.is_empty() => see,
-                similar => format!("did you mean '{similar}'? {see}"),
+            let similar = text(error, ContextKind::SuggestedArg);
+            let hint = match is_slip(flag, &similar) {
+                true => format!("did you mean '{similar}'? {see}"),
+                false => see,
             };
             refuse(format!("unknown flag: {flag}"), BAD_FLAG, hint)
         }
@@ -133,9 +134,10 @@ fn failure(program: &str, root: &Command, words: &[OsString], error: &clap::Erro
         }
         ErrorKind::InvalidSubcommand => {
             let given = text(error, ContextKind::InvalidSubcommand);
-            let hint = match text(error, ContextKind::SuggestedSubcommand) {
-                similar if similar.is_empty() => see,
-                similar => format!("did you mean '{name} {similar}'? {see}"),
+            let similar = text(error, ContextKind::SuggestedSubcommand);
+            let hint = match is_slip(&given, &similar) {
+                true => format!("did you mean '{name} {similar}'? {see}"),
+                false => see,
             };
             refuse(format!("unknown command: {name} {given}"), 1, hint)
         }
@@ -174,6 +176,36 @@ fn text(error: &clap::Error, kind: ContextKind) -> String {
         Some(ContextValue::Strings(texts)) => texts.last().cloned().unwrap_or_default(),
         _ => String::new(),
     }
+}
+
+/// Whether one word may be the other with a slip of the finger or two: clap suggests words that
+/// merely begin alike.
+fn is_slip(given: &str, meant: &str) -> bool {
+    let (given, meant): (Vec<char>, Vec<char>) = (given.chars().collect(), meant.chars().collect());
+    // Edits that make the letters so far of one word those of the other; swapped neighbours are one.
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=meant.len()).collect();
+    for (at, letter) in given.iter().enumerate() {
+        let mut next = vec![at + 1];
+        for (place, wanted) in meant.iter().enumerate() {
+            let cost =
+                |row: &[usize], place: usize| row.get(place).copied().unwrap_or(usize::MAX - 1);
+            let mut least = (cost(&row, place) + usize::from(letter != wanted))
+                .min(cost(&row, place + 1) + 1)
+                .min(cost(&next, place) + 1);
+            let is_swap = at > 0
+                && place > 0
+                && given.get(at - 1) == Some(wanted)
+                && meant.get(place - 1) == Some(letter);
+            if is_swap {
+                least = least.min(cost(&before, place - 1) + 1);
+            }
+            next.push(least);
+        }
+        before = std::mem::replace(&mut row, next);
+    }
+    let edits = row.last().copied().unwrap_or(usize::MAX);
+    !meant.is_empty() && edits <= 2.min(meant.len() / 3).max(1)
 }
 
 /// The word of several letters in which an unknown one stands.
@@ -238,9 +270,11 @@ fn path_of(root: &Command, words: &[OsString]) -> Vec<String> {
             break;
         }
         if word.starts_with('-') {
-            // Its value may be the name of a command.
-            if takes_next_word(command, &word) {
-                words.next();
+            match takes_next_word(command, &word) {
+                // Its value may be the name of a command.
+                Some(true) => drop(words.next()),
+                Some(false) => {}
+                None => break,
             }
             continue;
         }
@@ -252,16 +286,21 @@ fn path_of(root: &Command, words: &[OsString]) -> Vec<String> {
     path
 }
 
-fn takes_next_word(command: &Command, word: &str) -> bool {
+/// Whether a flag's value is the next word; nothing for a flag that is not known.
+fn takes_next_word(command: &Command, word: &str) -> Option<bool> {
     let takes = |flag: &Arg| flag.get_action().takes_values() && !flag.is_require_equals_set();
+    let mut flags = command.get_arguments();
     match word.strip_prefix("--") {
-        Some(long) if long.contains('=') => false,
         Some(long) => {
-            command.get_arguments().any(|flag| flag.get_long() == Some(long) && takes(flag))
+            let (name, has_value) =
+                long.split_once('=').map_or((long, false), |(name, _)| (name, true));
+            let known = |flag: &&Arg| name == "help" || flag.get_long() == Some(name);
+            flags.find(known).map(|flag| takes(flag) && name != "help" && !has_value)
         }
         None => {
             let last = word.chars().last();
-            command.get_arguments().any(|flag| flag.get_short() == last && takes(flag))
+            let known = |flag: &&Arg| last == Some('h') || flag.get_short() == last;
+            flags.find(known).map(|flag| takes(flag) && last != Some('h'))
         }
     }
 }

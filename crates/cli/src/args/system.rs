@@ -5,11 +5,11 @@ use clap::{Args, Subcommand};
 /// Commands about the engine that stand alone.
 #[derive(Debug, Subcommand)]
 pub enum SystemShortcut {
-    /// Show what happens
+    /// Get real time events from the server
     Events(Events),
-    /// Show facts about the engine
+    /// Display system-wide information
     Info(Info),
-    /// Show the engine's version
+    /// Show the version information
     Version(Info),
     /// Empty the trash now; the engine does this by itself in the background
     #[command(hide = true)]
@@ -32,14 +32,16 @@ pub struct Ended {
 pub enum SystemGroup {
     /// Check that the store is sound
     Check(Check),
-    /// Show what takes up disk space
+    /// Show disk usage
     Df(DiskFree),
-    /// Show what happens
+    /// Get real time events from the server
     Events(Events),
-    /// Show facts about the engine
+    /// Display system-wide information
     Info(Info),
-    /// Remove what nothing uses
+    /// Remove unused data
     Prune(SystemPrune),
+    /// Start the containers whose restart policy says so; for the machine's init system
+    StartAll,
 }
 
 /// `system df`

@@ -9,14 +9,14 @@ use super::{InspectOne, Listing};
 pub enum VolumeGroup {
     /// Create a volume
     Create(CreateVolume),
-    /// Show details of volumes
+    /// Display detailed information on one or more volumes
     Inspect(InspectOne),
     /// List volumes
     #[command(alias = "list")]
     Ls(ListVolumes),
-    /// Remove volumes that no container uses
+    /// Remove unused local volumes
     Prune(PruneVolumes),
-    /// Remove volumes
+    /// Remove one or more volumes
     #[command(alias = "remove")]
     Rm(RemoveVolumes),
 }
