@@ -14,8 +14,8 @@ use orlop_runtime::record::{self, Liveness, Record};
 use orlop_sys::lock::FileLock;
 use orlop_types::ContainerId;
 
-use crate::records::{apply, die_event, end};
 use crate::network::release;
+use crate::records::{apply, die_event, end};
 use crate::start::MONITOR_END_TIMEOUT;
 use crate::{Containers, Error, RemoveOptions, Result, now_text, volume_events};
 
@@ -237,12 +237,16 @@ impl Containers<'_> {
                 }
                 container.state.folded_sequence = *sequence;
                 let before = container.state.status;
-                let events = apply(&mut container, *sequence, record);
+                let mut events = apply(&mut container, *sequence, record);
+                // Docker's order: the end, its networks, its volumes.
+                if !container.state.status.is_active() {
+                    for event in std::mem::take(&mut events) {
+                        query.event_insert(&event)?;
+                    }
+                    release(query, &container, crate::now_ns())?;
+                }
                 for event in volume_events::around(&container, before, events)? {
                     query.event_insert(&event)?;
-                }
-                if !container.state.status.is_active() {
-                    release(query, &container, crate::now_ns())?;
                 }
             }
             query.container_set_state(id, &container.state)?;
@@ -252,7 +256,12 @@ impl Containers<'_> {
 
     /// Ends what a killed monitor left behind: processes, published ports, its interface.
     pub(crate) fn end_processes(&self, id: &ContainerId) {
-        let group = crate::plan::cgroup(&self.store.paths.root, id);
+        let root = &self.store.paths.root;
+        let group = match self.store.read(|query| query.container(id)) {
+            Ok(Some(container)) => crate::plan::container_cgroup(root, &container),
+            // Nobody knows any more whether it had asked for another place.
+            _ => crate::plan::cgroup(root, id),
+        };
         let complain = |what: &str, error: &dyn std::fmt::Display| {
             tracing::debug!(container = %id, what, %error, "cannot clean up after a killed monitor");
         };
@@ -283,11 +292,11 @@ impl Containers<'_> {
                 end(&mut present.state, exit_code, now_text());
             }
             why.clone_into(&mut present.state.error);
+            query.container_set_state(id, &present.state)?;
+            release(query, &present, crate::now_ns())?;
             for event in volume_events::around(&present, before, Vec::new())? {
                 query.event_insert(&event)?;
             }
-            query.container_set_state(id, &present.state)?;
-            release(query, &present, crate::now_ns())?;
             Ok::<_, Error>(present)
         })?;
         orlop_sys::fault::point("container.lost.committed");

@@ -251,6 +251,11 @@ fn start_all_starts_what_docker_starts_with_its_daemon() {
             fixture.kill_now(pid);
         }
     }
+    wait_until("the monitors to be gone", LIMIT, || {
+        let left: Vec<_> = fixture.processes();
+        let left = left.iter().filter(|(_, words)| words.contains(" monitor")).count();
+        if left == 0 { Ok(()) } else { Err(left.to_string()) }
+    });
     let mut started: Vec<String> =
         fixture.ok(&["system", "start-all"]).lines().map(str::to_owned).collect();
     started.sort();
