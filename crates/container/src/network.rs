@@ -21,6 +21,7 @@ use orlop_types::{ContainerId, ParseError};
 
 use crate::error::system;
 use crate::lookup::find;
+use crate::network_connect::check_settings;
 use crate::network_settings::{DEFAULT_BRIDGE, Purpose, bridge_of, is_isolating, mtu_of};
 use crate::ports::{self, PortRequest, choose_ports};
 use crate::{Containers, Error, Result, now_ns};
@@ -109,11 +110,16 @@ impl Containers<'_> {
                 )));
             }
         }
-        let plan = NetworkPlan::Container {
-            pid: other.state.pid,
-            start_ticks: other.state.start_ticks,
-        };
+        let plan =
+            NetworkPlan::Container { pid: other.state.pid, start_ticks: other.state.start_ticks };
         Ok(Placement { shared_with: Some(other.id), ..Placement::plain(plan) })
+    }
+
+    /// Host and domain name of a container whose network another one shares.
+    pub(crate) fn host_names(&self, id: &ContainerId) -> Result<(String, String)> {
+        let other = self.store.read(|query| Ok::<_, Error>(query.container(id)?))?;
+        let other = other.ok_or_else(|| Error::NotFound { name: id.short().to_owned() })?;
+        Ok((other.config.hostname, other.config.domainname))
     }
 
     /// The container whose files a container sees: its own, or those of the one that it shares with.
@@ -185,6 +191,7 @@ impl Containers<'_> {
         let Wanted { network, settings } = wanted;
         let missing = || not_found(&network.name);
         let bridge = bridge_of(network).ok_or_else(missing)?;
+        check_settings(&network.name, settings, Some(network))?;
         let address = choose_address(query, network, settings)?;
         let id = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
         let mac = match settings.mac_address.as_str() {
@@ -192,7 +199,7 @@ impl Containers<'_> {
             text => parse_mac(text.trim())
                 .ok_or_else(|| ParseError::new(format!("invalid MAC address {text}")))?,
         };
-            let plan = BridgePlan {
+        let plan = BridgePlan {
             bridge: bridge.name.clone(),
             table: bridge.table.clone(),
             host_interface: names::interface_name(&id),
@@ -205,9 +212,8 @@ impl Containers<'_> {
             isolated: is_isolating(network),
             mtu: mtu_of(network),
             ports: Vec::new(),
-            names: (network.name != DEFAULT_BRIDGE).then(|| {
-                self.names_directory(&network.id).join(container.id.as_str())
-            }),
+            names: (network.name != DEFAULT_BRIDGE)
+                .then(|| self.names_directory(&network.id).join(container.id.as_str())),
         };
         if let Some(path) = &plan.names {
             let names = dns_names(container, settings);
@@ -241,7 +247,8 @@ impl Containers<'_> {
             .collect();
         // What is inside only must not be a way out, not even for questions.
         let leads_out = wanted.iter().any(|one| !one.network.settings.internal);
-        let servers = if leads_out { crate::files::name_servers(&container.host_config) } else { Vec::new() };
+        let servers =
+            if leads_out { crate::files::name_servers(&container.host_config) } else { Vec::new() };
         Some(ResolverPlan { networks: networks.collect(), links, servers })
     }
 
@@ -291,7 +298,10 @@ impl Containers<'_> {
             query.endpoint_set_plan(endpoint)?;
         }
         let resolver = self.resolver(container, &wanted);
-        Ok(NetworkState { endpoints: endpoints.into_iter().map(|one| one.plan).collect(), resolver })
+        Ok(NetworkState {
+            endpoints: endpoints.into_iter().map(|one| one.plan).collect(),
+            resolver,
+        })
     }
 
     /// Writes the names of a running container anew, after it was renamed.
@@ -303,7 +313,8 @@ impl Containers<'_> {
             Ok((container, query.connections(id)?, query.endpoints(id)?))
         })?;
         for endpoint in endpoints {
-            let network = self.store.read(|query| Ok::<_, Error>(query.network(&endpoint.network)?))?;
+            let network =
+                self.store.read(|query| Ok::<_, Error>(query.network(&endpoint.network)?))?;
             let Some(network) = network else { continue };
             let settings = connections.iter().find(|one| one.network == network.name);
             let settings = settings.map(|one| one.settings.clone()).unwrap_or_default();

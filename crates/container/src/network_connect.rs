@@ -9,6 +9,7 @@ use std::path::Path;
 
 use orlop_meta::{ConnectionRecord, ContainerRecord, ContainerStatus, Durability, NetworkRecord};
 use orlop_types::ErrorKind;
+use orlop_types::config::{Config, HostConfig};
 use orlop_types::network::{EndpointSettings, NetworkMode, NetworkState, parse_mac};
 
 use crate::error::system;
@@ -134,7 +135,11 @@ impl Containers<'_> {
         self.disconnect_running(&container, found)
     }
 
-    fn disconnect_running(&self, container: &ContainerRecord, network: &NetworkRecord) -> Result<()> {
+    fn disconnect_running(
+        &self,
+        container: &ContainerRecord,
+        network: &NetworkRecord,
+    ) -> Result<()> {
         let namespace = namespace_of(container)?;
         let before = self.read_state(container)?;
         let (endpoint, after) = self.store.write(Durability::Lazy, |query| {
@@ -192,7 +197,8 @@ impl Containers<'_> {
         if after.resolver.is_some() && before.resolver.is_none() {
             let path = self.store.paths.container_run(&container.id).join("resolver.port");
             let port = std::fs::read_to_string(&path).map_err(system("read", &path))?;
-            let port = port.trim().parse().map_err(|_| refused("the resolver's port is damaged"))?;
+            let port =
+                port.trim().parse().map_err(|_| refused("the resolver's port is damaged"))?;
             orlop_net::intercept(namespace, port)?;
         }
         self.rewrite_files(container, after)
@@ -242,24 +248,67 @@ impl Containers<'_> {
         let canonical = |name: &str| {
             let name = if name == "default" { DEFAULT_BRIDGE } else { name };
             // One that is not there yet may be there when the container starts.
-            self.store.read(|query| find_network(query, name)).map_or_else(|_| name.to_owned(), |found| found.name)
+            self.store
+                .read(|query| find_network(query, name))
+                .map_or_else(|_| name.to_owned(), |found| found.name)
         };
         let first = canonical(first);
-        let mut connections =
-            vec![ConnectionRecord { network: first.clone(), settings: EndpointSettings::default() }];
+        let mut connections = vec![ConnectionRecord {
+            network: first.clone(),
+            settings: EndpointSettings::default(),
+        }];
         for (name, settings) in asked {
-            check_settings(name, settings, None).map_err(|error| {
-                refused(format!("invalid config for network {name}: {error}"))
-            })?;
+            check_settings(name, settings, None)
+                .map_err(|error| refused(format!("invalid config for network {name}: {error}")))?;
             let name = canonical(name);
             match connections.iter_mut().find(|one| one.network == name) {
                 Some(present) => present.settings = settings.clone(),
                 None => {
-                    connections.push(ConnectionRecord { network: name, settings: settings.clone() });
+                    connections
+                        .push(ConnectionRecord { network: name, settings: settings.clone() });
                 }
             }
         }
         Ok(connections)
+    }
+}
+
+/// Checks a new container's mode against its other settings, before anything of the image is added.
+pub(crate) fn check_mode(config: &Config, host: &HostConfig) -> Result<()> {
+    let has = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let NetworkMode::Container(name) = NetworkMode::of(&host.network_mode) else {
+        return match NetworkMode::of(&host.network_mode) {
+            NetworkMode::Host if has(&host.links) => Err(refused(
+                "conflicting options: host type networking can't be used with links. This would result in \
+                 undefined behavior",
+            )),
+            _ => Ok(()),
+        };
+    };
+    let exposes = config.exposed_ports.as_ref().is_some_and(|ports| !ports.is_empty());
+    let conflicts = [
+        (name.is_empty(), "invalid container format container:<name|id>"),
+        (!config.hostname.is_empty(), "conflicting options: hostname and the network mode"),
+        (
+            has(&host.links),
+            "conflicting options: container type network can't be used with links. This would result in \
+             undefined behavior",
+        ),
+        (has(&host.dns), "conflicting options: dns and the network mode"),
+        (
+            has(&host.extra_hosts),
+            "conflicting options: custom host-to-IP mapping and the network mode",
+        ),
+        (!config.mac_address.is_empty(), "conflicting options: mac-address and the network mode"),
+        (
+            !host.port_bindings.is_empty() || host.publish_all_ports,
+            "conflicting options: port publishing and the container type network mode",
+        ),
+        (exposes, "conflicting options: port exposing and the container type network mode"),
+    ];
+    match conflicts.iter().find(|(wrong, _)| *wrong) {
+        Some((_, text)) => Err(refused(*text)),
+        None => Ok(()),
     }
 }
 
@@ -291,14 +340,18 @@ pub(crate) fn check_settings(
 ) -> Result<()> {
     let mut problems = Vec::new();
     let wanted = settings.ipam_config.clone().unwrap_or_default();
-    let predefined = PREDEFINED.iter().any(|(predefined, _)| *predefined == name) || name == "default";
+    let predefined =
+        PREDEFINED.iter().any(|(predefined, _)| *predefined == name) || name == "default";
     let (v4, v6) = (&wanted.ipv4_address, &wanted.ipv6_address);
     if predefined && !(v4.is_empty() && v6.is_empty()) {
-        problems.push("user specified IP address is supported on user defined networks only".to_owned());
+        problems.push(
+            "user specified IP address is supported on user defined networks only".to_owned(),
+        );
     }
     if predefined && settings.aliases.as_ref().is_some_and(|aliases| !aliases.is_empty()) {
         problems.push(
-            "network-scoped alias is supported only for containers in user defined networks".to_owned(),
+            "network-scoped alias is supported only for containers in user defined networks"
+                .to_owned(),
         );
     }
     if !v4.is_empty() && v4.parse::<std::net::Ipv4Addr>().is_err() {

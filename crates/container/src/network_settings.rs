@@ -162,17 +162,15 @@ pub(crate) fn predefined(name: &str, driver: &str, root: &Path) -> NetworkSettin
             (NAME, settings.bridge.as_str()),
             (MTU, "1500"),
         ];
-        settings.options =
-            options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        settings.options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     }
     settings
 }
 
 /// Checks a request without looking at anything else; texts are Docker's.
 pub(crate) fn check(new: &NewNetwork) -> Result<()> {
-    let denied = |message: String| {
-        Err(Error::Network { kind: orlop_types::ErrorKind::Denied, message })
-    };
+    let denied =
+        |message: String| Err(Error::Network { kind: orlop_types::ErrorKind::Denied, message });
     let invalid = |message: String| Err(Error::Invalid(ParseError::new(message)));
     if PREDEFINED.iter().any(|(name, _)| *name == new.name) {
         return denied(format!("operation is not permitted on predefined {} network ", new.name));
@@ -238,7 +236,8 @@ fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
             }
         }
     }
-    if let Some(value) = options.get(HOST_BINDING).filter(|value| value.parse::<Ipv4Addr>().is_err())
+    if let Some(value) =
+        options.get(HOST_BINDING).filter(|value| value.parse::<Ipv4Addr>().is_err())
     {
         return invalid(format!("failed to parse {HOST_BINDING} value: {value} (invalid ip)"));
     }
@@ -250,9 +249,9 @@ fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
         Some(other) => return invalid(format!("unknown gateway mode {other}")),
     }
     match options.get(NAME) {
-        Some(name) if !names::is_interface(name) => {
-            invalid(format!("`{name}` is not a valid interface name (1 to 15 bytes, no `/`, `:` or space)"))
-        }
+        Some(name) if !names::is_interface(name) => invalid(format!(
+            "`{name}` is not a valid interface name (1 to 15 bytes, no `/`, `:` or space)"
+        )),
         _ => Ok(()),
     }
 }
@@ -276,14 +275,19 @@ fn subnet_problems(request: &IpamRequest) -> Vec<String> {
     let gateway = (!request.gateway.is_empty()).then_some(("gateway", &request.gateway));
     let aux = request.aux_addresses.iter().map(|(name, address)| (name.as_str(), address));
     for (name, address) in gateway.into_iter().chain(aux) {
-        let what = if name == "gateway" { format!("gateway {address}") } else { format!("auxiliary address {name}") };
+        let what = if name == "gateway" {
+            format!("gateway {address}")
+        } else {
+            format!("auxiliary address {name}")
+        };
         match address.parse::<std::net::IpAddr>() {
             Err(_) => problems.push(format!("invalid {what}: invalid address")),
             Ok(std::net::IpAddr::V6(_)) => {
                 problems.push(format!("invalid {what}: parent subnet is an IPv4 block"));
             }
-            Ok(std::net::IpAddr::V4(address)) if !subnet.contains(address) => problems
-                .push(format!("invalid {what}: parent subnet {subnet} doesn't contain this address")),
+            Ok(std::net::IpAddr::V4(address)) if !subnet.contains(address) => problems.push(
+                format!("invalid {what}: parent subnet {subnet} doesn't contain this address"),
+            ),
             Ok(_) => {}
         }
     }
@@ -314,8 +318,7 @@ fn range_problems(text: &str, subnet: &Subnet) -> Vec<String> {
 /// The settings of a new network, without a subnet where none is asked for.
 pub(crate) fn settings_of(new: &NewNetwork, id: &str, root: &Path) -> Result<NetworkSettings> {
     let asked = new.subnets.first().filter(|subnet| !subnet.subnet.is_empty());
-    let bridge =
-        new.options.get(NAME).cloned().unwrap_or_else(|| names::network_bridge_name(id));
+    let bridge = new.options.get(NAME).cloned().unwrap_or_else(|| names::network_bridge_name(id));
     let mut settings = NetworkSettings {
         driver: "bridge".to_owned(),
         ipam_options: new.ipam_options.clone(),
@@ -424,7 +427,8 @@ mod tests {
             ("10.0.0.0/24", "10.0.0.0/25", "", [10, 0, 0, 1]),
             ("10.0.0.0/24", "", "10.0.0.9", [10, 0, 0, 9]),
         ] {
-            let settings = settings_of(&new(subnet, range, gateway), &"ab".repeat(32), root).unwrap();
+            let settings =
+                settings_of(&new(subnet, range, gateway), &"ab".repeat(32), root).unwrap();
             assert_eq!(settings.gateway, Some(Ipv4Addr::from(want)), "{subnet} {range}");
             assert_eq!(settings.bridge, "br-abababababab");
             assert_eq!(settings.table, "orlop-abababababab");
@@ -434,8 +438,7 @@ mod tests {
     #[test]
     fn impossible_networks_say_why() {
         let named = |name: &str| NewNetwork { name: name.to_owned(), ..NewNetwork::default() };
-        let driven =
-            |driver: &str| NewNetwork { driver: driver.to_owned(), ..named("x") };
+        let driven = |driver: &str| NewNetwork { driver: driver.to_owned(), ..named("x") };
         let option = |name: &str, value: &str| NewNetwork {
             options: [(name.to_owned(), value.to_owned())].into(),
             ..named("x")
@@ -447,7 +450,10 @@ mod tests {
             (driven("what"), "plugin \"what\" not found"),
             (option(MTU, "12"), "invalid MTU number: 12"),
             (option(GATEWAY_MODE, "x"), "unknown gateway mode x"),
-            (NewNetwork { ipam_driver: "x".to_owned(), ..named("y") }, "invalid ipam driver: \"x\""),
+            (
+                NewNetwork { ipam_driver: "x".to_owned(), ..named("y") },
+                "invalid ipam driver: \"x\"",
+            ),
         ] {
             assert_eq!(check(&request).unwrap_err().to_string(), want);
         }

@@ -64,7 +64,11 @@ impl Containers<'_> {
     /// `NetworkSettings` of a container.
     pub(crate) fn network_settings(&self, container: &ContainerRecord) -> Result<Value> {
         let (connections, endpoints, networks) = self.store.read(|query| {
-            let all = (query.connections(&container.id)?, query.endpoints(&container.id)?, query.networks()?);
+            let all = (
+                query.connections(&container.id)?,
+                query.endpoints(&container.id)?,
+                query.networks()?,
+            );
             Ok::<_, crate::Error>(all)
         })?;
         let mut shown = Map::new();

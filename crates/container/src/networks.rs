@@ -26,8 +26,7 @@ use crate::{Containers, Error, Result, now_text};
 /// Two stores must not choose one subnet at the same moment; this lock is the machine's.
 const CHOICE_LOCK: &str = "/run/orlop-network.lock";
 /// Filters of `network ls`.
-const FILTERS: [&str; 8] =
-    ["dangling", "driver", "id", "label", "label!", "name", "scope", "type"];
+const FILTERS: [&str; 8] = ["dangling", "driver", "id", "label", "label!", "name", "scope", "type"];
 /// Filters of `network prune`.
 const PRUNE_FILTERS: [&str; 3] = ["label", "label!", "until"];
 
@@ -38,6 +37,10 @@ impl Containers<'_> {
         self.ensure_predefined()?;
         let id = NetworkId::of_bytes(&rand::random());
         let mut settings = settings_of(new, id.as_str(), &self.store.paths.root)?;
+        if settings.subnet.is_none() {
+            // It comes first, as in Docker, and so has the same subnet on most machines.
+            self.with_subnet(self.network_named(network_settings::DEFAULT_BRIDGE)?)?;
+        }
         let _networks = self.lock_networks(Purpose::Change)?;
         let _machine = lock_file(Path::new(CHOICE_LOCK), FlockOperation::LockExclusive)?;
         if orlop_net::interface_exists(&settings.bridge)? {
@@ -125,8 +128,7 @@ impl Containers<'_> {
         let mut removed = Vec::new();
         for network in self.store.read(|query| query.networks())? {
             let created = network.created_at.parse::<jiff::Timestamp>().ok();
-            let young =
-                until.is_some_and(|until| created.is_none_or(|created| created > until));
+            let young = until.is_some_and(|until| created.is_none_or(|created| created > until));
             let predefined = PREDEFINED.iter().any(|(name, _)| *name == network.name);
             if predefined || young || !filters.matches_labels(&network.settings.labels) {
                 continue;
@@ -201,7 +203,8 @@ impl Containers<'_> {
     /// Brings the containers up to date that have end points on a network.
     fn settle_endpoints(&self, id: &NetworkId) -> Result<()> {
         for endpoint in self.store.read(|query| query.endpoints_of_network(id))? {
-            if let Some(container) = self.store.read(|query| query.container(&endpoint.container))?
+            if let Some(container) =
+                self.store.read(|query| query.container(&endpoint.container))?
             {
                 self.settle(container)?;
             }
@@ -295,9 +298,8 @@ impl Containers<'_> {
             if known.iter().any(|network| network.settings.table == table) {
                 continue;
             }
-            let bridge = bridge.filter(|name| {
-                known.iter().all(|network| network.settings.bridge != *name)
-            });
+            let bridge =
+                bridge.filter(|name| known.iter().all(|network| network.settings.bridge != *name));
             if repair {
                 orlop_net::remove_leftover(&table, bridge.as_deref())?;
             }
@@ -322,11 +324,16 @@ impl Containers<'_> {
 }
 
 /// Docker's text for a network with running containers.
-fn in_use(query: &Query<'_>, network: &NetworkRecord, endpoints: &[EndpointRecord]) -> Result<Error> {
+fn in_use(
+    query: &Query<'_>,
+    network: &NetworkRecord,
+    endpoints: &[EndpointRecord],
+) -> Result<Error> {
     let mut words = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
         let container = query.container(&endpoint.container)?;
-        let name = container.map(|container| container.name.as_str().to_owned()).unwrap_or_default();
+        let name =
+            container.map(|container| container.name.as_str().to_owned()).unwrap_or_default();
         words.push(format!("name:\"{name}\" id:\"{}\"", endpoint.id.get(..12).unwrap_or_default()));
     }
     Ok(Error::Network {
@@ -341,12 +348,18 @@ fn in_use(query: &Query<'_>, network: &NetworkRecord, endpoints: &[EndpointRecor
 
 fn check_overlap(query: &Query<'_>, asked: &Subnet) -> Result<()> {
     let overlaps = |network: &NetworkRecord| {
-        network.settings.subnet.as_deref().and_then(parse_subnet).is_some_and(|subnet| subnet.overlaps(asked))
+        network
+            .settings
+            .subnet
+            .as_deref()
+            .and_then(parse_subnet)
+            .is_some_and(|subnet| subnet.overlaps(asked))
     };
     if query.networks()?.iter().any(overlaps) {
         return Err(Error::Network {
             kind: ErrorKind::Denied,
-            message: "invalid pool request: Pool overlaps with other one on this address space".to_owned(),
+            message: "invalid pool request: Pool overlaps with other one on this address space"
+                .to_owned(),
         });
     }
     Ok(())
@@ -356,7 +369,9 @@ fn check_overlap(query: &Query<'_>, asked: &Subnet) -> Result<()> {
 fn choose_subnet(query: &Query<'_>) -> Result<Subnet> {
     let mut used = subnet::in_use("")?;
     let networks = query.networks()?;
-    used.extend(networks.iter().filter_map(|one| one.settings.subnet.as_deref().and_then(parse_subnet)));
+    used.extend(
+        networks.iter().filter_map(|one| one.settings.subnet.as_deref().and_then(parse_subnet)),
+    );
     Ok(subnet::choose(&used)?)
 }
 

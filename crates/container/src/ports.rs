@@ -181,8 +181,7 @@ fn free_port_of(
 ) -> Option<u16> {
     let mut used = query.host_ports(request.protocol).ok()?;
     used.extend(chosen.iter().map(|port| port.host_port));
-    (range.first..=range.last)
-        .find(|port| !used.contains(port) && is_free(request, *port))
+    (range.first..=range.last).find(|port| !used.contains(port) && is_free(request, *port))
 }
 
 fn is_free(request: &PortRequest, port: u16) -> bool {

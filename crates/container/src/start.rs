@@ -114,8 +114,11 @@ impl Containers<'_> {
         let network = self.allocate(container)?;
         orlop_sys::fault::point("container.start.allocated");
         self.write_files(container, &network)?;
-        let plan =
+        let mut plan =
             self.make_plan(container, network.plan, options.console_size.unwrap_or_default())?;
+        if let Some(other) = &network.shared_with {
+            (plan.hostname, plan.domainname) = self.host_names(other)?;
+        }
         orlop_sys::fault::point("container.start.planned");
         let launched = launch::launch(
             &plan,

@@ -143,12 +143,7 @@ impl Query<'_> {
 
     /// The network of that name.
     pub fn network_by_name(&self, name: &str) -> Result<Option<NetworkRecord>> {
-        self.row(
-            "read a network",
-            "SELECT * FROM networks WHERE name = ?1",
-            params![name],
-            network,
-        )
+        self.row("read a network", "SELECT * FROM networks WHERE name = ?1", params![name], network)
     }
 
     /// Networks whose id begins with `prefix`, two at most.
@@ -163,12 +158,8 @@ impl Query<'_> {
 
     /// Removes the row; a network with end points is a constraint error.
     pub fn network_delete(&self, id: &NetworkId) -> Result<bool> {
-        self.change(
-            "remove a network",
-            "DELETE FROM networks WHERE id = ?1",
-            params![id.as_str()],
-        )
-        .map(|changed| changed > 0)
+        self.change("remove a network", "DELETE FROM networks WHERE id = ?1", params![id.as_str()])
+            .map(|changed| changed > 0)
     }
 
     /// The last address that was given on a network.

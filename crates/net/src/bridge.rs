@@ -171,9 +171,7 @@ impl Bridge {
 /// Removes a table and the bridge of its rules; fine when they are not there.
 pub fn remove_leftover(table: &str, bridge: Option<&str>) -> Result<(), Error> {
     let deleted = match bridge {
-        Some(bridge) => {
-            Channel::route().and_then(|mut channel| link::delete(&mut channel, bridge))
-        }
+        Some(bridge) => Channel::route().and_then(|mut channel| link::delete(&mut channel, bridge)),
         None => Ok(()),
     };
     let removed = Channel::firewall().and_then(|mut channel| table::remove(&mut channel, table));

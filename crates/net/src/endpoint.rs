@@ -107,9 +107,7 @@ pub fn enter_existing(namespace: &File) -> Result<(), Error> {
         namespace.as_fd(),
         Some(rustix::thread::LinkNameSpaceType::Network),
     )
-    .map_err(|errno| {
-        Error::system("join a network namespace", "network namespaces", errno.into())
-    })
+    .map_err(|errno| Error::system("join a network namespace", "network namespaces", errno.into()))
 }
 
 /// Puts a running container on one more bridge; its ports must be held by its monitor already.
@@ -152,7 +150,9 @@ pub fn withdraw(table: &str, ports: &[PublishedPort]) -> Result<(), Error> {
 }
 
 fn check(plan: &BridgePlan) -> Result<(), Error> {
-    match [&plan.host_interface, &plan.interface].into_iter().find(|name| !names::is_interface(name))
+    match [&plan.host_interface, &plan.interface]
+        .into_iter()
+        .find(|name| !names::is_interface(name))
     {
         Some(name) => Err(Error::Name { name: name.clone() }),
         None => Ok(()),

@@ -32,6 +32,6 @@ pub use endpoint::{
 };
 pub use error::Error;
 pub use port::{free_port, probe_port};
-pub use subnet::{Subnet, next_address};
 pub use resolver::{Resolver, answer_here, intercept};
+pub use subnet::{Subnet, next_address};
 pub use table::{Reach, tables, unpublish};

@@ -109,8 +109,8 @@ impl Resolver {
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
         )
         .map_err(|errno| failed(errno.into()))?;
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
-            .map_err(|errno| failed(errno.into()))?;
+        let epoll =
+            epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
         let resolver = Self {
             epoll,
             timer,
@@ -199,8 +199,7 @@ impl Resolver {
             let token = self.token();
             if self.watch(stream.as_fd(), token, epoll::EventFlags::IN).is_ok() {
                 let (input, output) = (Vec::new(), Vec::new());
-                self.clients
-                    .insert(token, Client { stream, input, output, since: Instant::now() });
+                self.clients.insert(token, Client { stream, input, output, since: Instant::now() });
             }
         }
     }
@@ -284,9 +283,8 @@ impl Resolver {
         };
         while let Some(server) = servers.pop() {
             let token = self.token();
-            let asked = Asked::ask(&server, transport, &question, &self.host).and_then(|asked| {
-                self.watch(asked.fd(), token, asked.interest()).map(|()| asked)
-            });
+            let asked = Asked::ask(&server, transport, &question, &self.host)
+                .and_then(|asked| self.watch(asked.fd(), token, asked.interest()).map(|()| asked));
             match asked {
                 Ok(asked) => {
                     self.pending.insert(token, Pending { origin, question, servers, asked });

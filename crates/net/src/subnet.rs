@@ -193,12 +193,16 @@ mod tests {
         assert_eq!(next(&["10.0.0.128"]), Some(ip("10.0.0.129")));
         assert_eq!(next(&["10.0.0.128", "10.0.0.129"]), None);
         let edge = net("10.0.0.254/31");
-        assert_eq!(next_address(&subnet, &edge, [], Some(ip("10.0.0.254"))).ok(), Some(ip("10.0.0.254")));
+        assert_eq!(
+            next_address(&subnet, &edge, [], Some(ip("10.0.0.254"))).ok(),
+            Some(ip("10.0.0.254"))
+        );
     }
 
     #[test]
     fn a_full_network_says_so() {
-        let error = next_address(&net("10.0.0.0/31"), &net("10.0.0.0/31"), [ip("10.0.0.1")], None).unwrap_err();
+        let error = next_address(&net("10.0.0.0/31"), &net("10.0.0.0/31"), [ip("10.0.0.1")], None)
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "no available IPv4 addresses on this network's address pools: 10.0.0.0/31"

@@ -60,8 +60,7 @@ impl ContainerNetwork for KernelNetwork {
     }
 
     fn work(&mut self) {
-        if let Some(resolver) =
-            self.entered.as_mut().and_then(|entered| entered.resolver.as_mut())
+        if let Some(resolver) = self.entered.as_mut().and_then(|entered| entered.resolver.as_mut())
         {
             resolver.work();
         }

@@ -201,9 +201,9 @@ fn connect(session: &mut Session<'_, '_>, args: &ConnectNetwork) -> Outcome {
     let mut options = BTreeMap::new();
     for raw in &args.driver_opt {
         let pair = raw.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
-        let (name, value) = pair.filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
-            Failure::new("invalid key/value pair format in driver options")
-        })?;
+        let (name, value) = pair
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| Failure::new("invalid key/value pair format in driver options"))?;
         options.insert(name.to_owned(), value.to_owned());
     }
     let addresses = EndpointIpamConfig {

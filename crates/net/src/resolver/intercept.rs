@@ -45,11 +45,8 @@ fn requests(port: u16) -> Vec<Message> {
     const UDP: u8 = 17;
     const TCP: u8 = 6;
     let hook = Hook { kind: "nat", hook: 3, priority: -100 };
-    let mut requests = vec![
-        nft::new_table(TABLE),
-        nft::flush_rules(TABLE),
-        nft::new_chain(TABLE, "output", hook),
-    ];
+    let mut requests =
+        vec![nft::new_table(TABLE), nft::flush_rules(TABLE), nft::new_chain(TABLE, "output", hook)];
     for transport in [UDP, TCP] {
         let rule = [
             nft::payload(Header::Network, 16, 4, nft::REGISTER),

@@ -66,7 +66,8 @@ impl Records {
                 .read(network)
                 .iter()
                 .filter(|record| {
-                    let is = |text: &str| record.names.iter().any(|one| one.eq_ignore_ascii_case(text));
+                    let is =
+                        |text: &str| record.names.iter().any(|one| one.eq_ignore_ascii_case(text));
                     is(wanted) || short.is_some_and(is)
                 })
                 .map(|record| record.address)
@@ -90,9 +91,8 @@ impl Records {
         let directory = &network.records;
         let changed = std::fs::metadata(directory).and_then(|data| data.modified());
         let changed = changed.unwrap_or(SystemTime::UNIX_EPOCH);
-        let holds = |known: &Known| {
-            known.changed == changed && known.read >= changed + CLOCK_RESOLUTION
-        };
+        let holds =
+            |known: &Known| known.changed == changed && known.read >= changed + CLOCK_RESOLUTION;
         if !self.networks.get(directory).is_some_and(holds) {
             let read = SystemTime::now();
             let records = read_directory(directory);
@@ -105,7 +105,8 @@ impl Records {
 /// Reads every record; one that cannot be read is as good as none.
 fn read_directory(directory: &Path) -> Vec<NameRecord> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let is_shown = |entry: &std::fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+    let is_shown =
+        |entry: &std::fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
     let mut records = Vec::new();
     for entry in entries.flatten().filter(is_shown).take(RECORDS_MAX) {
         let small = entry.metadata().is_ok_and(|data| data.len() <= RECORD_MAX_BYTES);

@@ -161,7 +161,8 @@ fn a_container_that_starts_later_is_known_at_once() {
         place.put(&name, [10, 0, 0, number], &[&name]);
         let answer = ask_udp(&mut resolver, &question(1, &name, TYPE::A));
         assert_eq!(addresses(&answer), [format!("10.0.0.{number}")]);
-        std::fs::rename(place.records().join(&name), place.records().join(format!(".{name}"))).unwrap();
+        std::fs::rename(place.records().join(&name), place.records().join(format!(".{name}")))
+            .unwrap();
         let answer = ask_udp(&mut resolver, &question(1, &name, TYPE::A));
         assert_eq!(code(&answer), RCODE::ServerFailure, "{name}");
     }
@@ -176,7 +177,9 @@ fn many_addresses_are_cut_off_in_a_datagram_and_whole_over_a_connection() {
     let mut resolver = place.resolver();
     let asked = question(1, "all", TYPE::A);
     let answer = ask_udp(&mut resolver, &asked);
-    assert!(answer.len() <= 512 && Packet::parse(&answer).unwrap().has_flags(PacketFlag::TRUNCATION));
+    assert!(
+        answer.len() <= 512 && Packet::parse(&answer).unwrap().has_flags(PacketFlag::TRUNCATION)
+    );
     assert_eq!(addresses(&ask_tcp(&mut resolver, &asked)).len(), 200);
 }
 

@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use simple_dns::rdata::{A, PTR, RData};
-use simple_dns::{CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, RCODE, ResourceRecord, TYPE};
+use simple_dns::{
+    CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, RCODE, ResourceRecord, TYPE,
+};
 
 /// Time to live that Docker gives, in seconds.
 const TTL: u32 = 600;
@@ -93,8 +95,7 @@ impl<'a> Question<'a> {
     /// An answer of at most `limit` bytes; more is cut off and marked so.
     pub(super) fn reply(&self, answer: &Answer, limit: usize) -> Option<Vec<u8>> {
         let name = self.packet.questions.first()?.qname.clone();
-        let record =
-            |data| ResourceRecord::new(name.clone(), CLASS::IN, TTL, data);
+        let record = |data| ResourceRecord::new(name.clone(), CLASS::IN, TTL, data);
         let mut reply = self.empty_reply(RCODE::NoError);
         let pointed;
         match answer {
@@ -175,7 +176,8 @@ pub(super) fn answers(answer: &[u8], question: &[u8]) -> bool {
     let asked = |bytes| {
         let packet = Packet::parse(bytes).ok()?;
         let question = packet.questions.first()?;
-        let name: Vec<Vec<u8>> = question.qname.as_bytes().map(<[u8]>::to_ascii_lowercase).collect();
+        let name: Vec<Vec<u8>> =
+            question.qname.as_bytes().map(<[u8]>::to_ascii_lowercase).collect();
         Some((name, u16::from(question.qtype)))
     };
     match (asked(answer), asked(question)) {
