@@ -47,6 +47,13 @@ impl Containers<'_> {
             })?;
         }
         orlop_sys::fault::point("container.update.limited");
+        if container.state.status.is_active() {
+            // What the monitor goes by when the container ends.
+            orlop_runtime::restart::update(
+                &self.store.paths.container_run(&id),
+                &updated.host_config,
+            )?;
+        }
         let committed = self.store.write(Durability::Lazy, |query| {
             query.container_set_host_config(&id, &updated.host_config)?;
             query.event_insert(&container_event(&updated, "update", now_ns()))?;

@@ -4,6 +4,7 @@
 //! Checks come in Docker's order, because only the first thing that is wrong is told. What this
 //! machine cannot do is taken out with a warning, as Docker does it.
 
+use orlop_runtime::capabilities::{CapabilityRequest, CapabilitySet};
 use orlop_runtime::host::HostResources;
 use orlop_types::ParseError;
 use orlop_types::config::{Config, HealthConfig, HostConfig, RestartPolicy};
@@ -78,6 +79,12 @@ pub(crate) fn host_config(
         extra_host(extra)?;
     }
     restart_policy(&host.restart_policy)?;
+    let capabilities = CapabilityRequest {
+        privileged: false,
+        add: host.cap_add.as_deref().unwrap_or_default(),
+        drop: host.cap_drop.as_deref().unwrap_or_default(),
+    };
+    CapabilitySet::requested(capabilities).map_err(|error| ParseError::new(error.to_string()))?;
     if !matches!(host.isolation.as_str(), "" | "default") {
         refuse(format!("invalid isolation ({}): linux only supports 'default'", host.isolation))?;
     }

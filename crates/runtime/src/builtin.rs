@@ -23,7 +23,7 @@ use crate::executor::{CommandExecutor, Filter, LateSecurity};
 use crate::plan::ProcessPlan;
 use crate::prepare::{self, Layout, LegacyCgroups, failed};
 use crate::spec::{self, refused};
-use crate::{Bundle, CreatedProcess, Runtime, StartError, Stdio, failure};
+use crate::{Bundle, CreatedProcess, Runtime, StartError, Stdio, failure, late};
 
 /// The linked-in runtime.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +38,9 @@ impl Runtime for Builtin {
         let plan = bundle.plan;
         let (layout, mut spec) = prepare::specification(bundle, LegacyCgroups::Bound)?;
         let pids_limit = take_pids_limit(&mut spec);
-        let executor = CommandExecutor { security: take_security(&mut spec), added: false };
+        let late_mounts = late::prepare(bundle)?;
+        let security = take_security(&mut spec);
+        let executor = CommandExecutor { security, late_mounts, added: false };
         prepare::write_config(&layout, &spec)?;
 
         let pid_file = layout.pid_file();
@@ -51,6 +53,14 @@ impl Runtime for Builtin {
                 .and_then(|cgroup| cgroup.set_pids_limit(Some(limit)))
                 .map_err(|error| {
                     refused(format!("cannot limit the number of processes: {error}"))
+                })?;
+        }
+        if plan.host_config.oom_kill_disable == Some(true) {
+            // The linked-in runtime knows the field and does nothing about it.
+            ContainerCgroup::new(&plan.cgroup)
+                .and_then(|cgroup| cgroup.disable_oom_killer())
+                .map_err(|error| {
+                    refused(format!("cannot keep the out-of-memory killer away: {error}"))
                 })?;
         }
         prepare::adjust_oom_score(pid, plan.host_config.oom_score_adj);
@@ -81,7 +91,7 @@ impl Runtime for Builtin {
         // Only looked at for its existence: the container's own root is entered by namespace.
         prepare::ensure_directory(bundle.rootfs)?;
 
-        let executor = CommandExecutor { security, added: true };
+        let executor = CommandExecutor { security, late_mounts: Vec::new(), added: true };
         let pid_file = added.layout.added_pid_file();
         let (builder, console) = builder(bundle, (&added.layout, &pid_file), executor, stdio)?;
         let tenant =

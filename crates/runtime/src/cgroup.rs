@@ -248,6 +248,20 @@ impl ContainerCgroup {
         )
     }
 
+    /// Keeps the out-of-memory killer away; only v1 knows that.
+    pub(crate) fn disable_oom_killer(&self) -> io::Result<()> {
+        match &self.hierarchies {
+            Hierarchies::Unified(_) => Ok(()),
+            Hierarchies::Legacy(roots) => {
+                let root = crate::host::controller_root(roots, "memory").ok_or_else(|| {
+                    let text = "the memory controller is not mounted";
+                    io::Error::new(io::ErrorKind::Unsupported, text)
+                })?;
+                fs::write(root.join(&self.path).join("memory.oom_control"), "1")
+            }
+        }
+    }
+
     /// Kills what is left and removes the groups; succeeds when there are none.
     ///
     /// The parent (`/orlop-…`) stays: another container may be about to use it.

@@ -20,6 +20,7 @@ use oci_spec::runtime::{
 use orlop_sys::seccomp::Instruction;
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 
+use crate::late::LateMount;
 use crate::seccomp::program;
 
 /// Becomes the command of a specification.
@@ -27,6 +28,8 @@ use crate::seccomp::program;
 pub(crate) struct CommandExecutor {
     /// What is done before the command is looked for.
     pub(crate) security: LateSecurity,
+    /// What is mounted before that.
+    pub(crate) late_mounts: Vec<LateMount>,
     /// Whether the caller still listens when the command is executed (an added process).
     pub(crate) added: bool,
 }
@@ -126,6 +129,7 @@ fn set_terminal_size(process: &Process) {
 impl Executor for CommandExecutor {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         let check = || {
+            self.late_mounts.iter().try_for_each(LateMount::attach)?;
             self.security.apply()?;
             program(command(spec)?).map(drop)
         };

@@ -14,6 +14,7 @@ pub mod external;
 mod failure;
 pub mod health;
 pub mod host;
+mod late;
 pub mod launch;
 pub mod limits;
 pub mod log;

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use crate::capabilities::CapabilitySet;
 use crate::cgroup::{ContainerCgroup, Hierarchies};
 use crate::plan::{MountSource, PlannedMount, ProcessPlan};
-use crate::spec::{self, SpecInput, refused};
+use crate::spec::{self, DevicePlaces, SpecInput, refused};
 use crate::user::{self, RESOLVE};
 use crate::{Bundle, StartError};
 
@@ -129,8 +129,16 @@ pub(crate) fn specification(
         LegacyCgroups::Bound => cgroup.legacy_controllers(),
         LegacyCgroups::MountedByRuntime => Vec::new(),
     };
-    let input =
-        SpecInput { bundle, user: &user, permitted: permitted()?, legacy_cgroups: &legacy_cgroups };
+    let input = SpecInput {
+        bundle,
+        user: &user,
+        permitted: permitted()?,
+        legacy_cgroups: &legacy_cgroups,
+        devices: match legacy {
+            LegacyCgroups::Bound => DevicePlaces::BelowDev,
+            LegacyCgroups::MountedByRuntime => DevicePlaces::Anywhere,
+        },
+    };
     Ok((layout, spec::build(input)?))
 }
 
@@ -179,6 +187,7 @@ pub(crate) fn added_process(
             capabilities,
             no_new_privileges: spec::Security::parse(config)?.no_new_privileges,
             limits: config.ulimits.as_deref().unwrap_or_default(),
+            highest_limit: spec::highest_limit(permitted),
         },
     )?;
     join_network(pid)?;

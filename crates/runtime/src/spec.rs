@@ -39,6 +39,18 @@ pub struct SpecInput<'a> {
     /// Mount point and container directory of each v1 hierarchy that is bound by itself; where this is
     /// empty the runtime mounts the hierarchies.
     pub legacy_cgroups: &'a [(PathBuf, PathBuf)],
+    /// Where the runtime makes devices.
+    pub devices: DevicePlaces,
+}
+
+/// Where a runtime makes devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DevicePlaces {
+    /// Wherever it is told to, and nowhere if something is mounted on `/dev`.
+    Anywhere,
+    /// Below `/dev` only, and always: other places get binds, and what is to be mounted on `/dev` has
+    /// to wait.
+    BelowDev,
 }
 
 /// An error for which Docker's exit code is 125.
@@ -61,6 +73,7 @@ pub fn build(input: SpecInput<'_>) -> Result<Spec, StartError> {
             capabilities,
             no_new_privileges: security.no_new_privileges,
             limits: config.ulimits.as_deref().unwrap_or_default(),
+            highest_limit: highest_limit(input.permitted),
         },
     )?;
     let root =
@@ -98,7 +111,9 @@ fn linux(input: SpecInput<'_>, seccomp: Option<LinuxSeccomp>) -> Result<Linux, S
         .set_namespaces(Some(namespaces(plan)?))
         .set_cgroups_path(Some(PathBuf::from(&plan.cgroup)))
         .set_resources(Some(resources::resources(config)?))
-        .set_devices(Some(resources::devices(config)?).filter(|devices| !devices.is_empty()))
+        .set_devices(
+            Some(resources::devices(config, input.devices)?).filter(|devices| !devices.is_empty()),
+        )
         .set_masked_paths(Some(masked).filter(|paths| !paths.is_empty()))
         .set_readonly_paths(Some(read_only).filter(|paths| !paths.is_empty()))
         .set_rootfs_propagation(mounts::root_propagation(&plan.mounts))
@@ -216,6 +231,12 @@ pub(crate) fn sysctls(config: &HostConfig) -> Result<Sysctls, StartError> {
         }
     }
     Ok(sorted)
+}
+
+/// Raising a hard limit takes a capability that a confined host withholds; as with other things of
+/// that kind, the container then gets as much as there is.
+pub(crate) fn highest_limit(permitted: CapabilitySet) -> Option<fn(&str) -> Option<u64>> {
+    (!permitted.contains("SYS_RESOURCE")).then_some(crate::user::own_hard_limit)
 }
 
 /// What the container's processes may at most do.

@@ -194,6 +194,30 @@ fn read_confined(root: impl AsFd, path: &'static str) -> Result<String, UserErro
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The hard limit of this process for a resource by its name in `ulimit`; `None` for no limit.
+pub(crate) fn own_hard_limit(name: &str) -> Option<u64> {
+    use rustix::process::Resource;
+    let resource = match name {
+        "core" => Resource::Core,
+        "cpu" => Resource::Cpu,
+        "data" => Resource::Data,
+        "fsize" => Resource::Fsize,
+        "locks" => Resource::Locks,
+        "memlock" => Resource::Memlock,
+        "msgqueue" => Resource::Msgqueue,
+        "nice" => Resource::Nice,
+        "nofile" => Resource::Nofile,
+        "nproc" => Resource::Nproc,
+        "rss" => Resource::Rss,
+        "rtprio" => Resource::Rtprio,
+        "rttime" => Resource::Rttime,
+        "sigpending" => Resource::Sigpending,
+        "stack" => Resource::Stack,
+        _ => return None,
+    };
+    rustix::process::getrlimit(resource).maximum
+}
+
 /// Resolves links inside the root and never through `/proc/<pid>/fd`.
 pub(crate) const RESOLVE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 

@@ -64,8 +64,12 @@ pub fn parse_env_file(
 /// `invalid label '=x': empty name`.
 pub fn parse_label(raw: &str) -> Result<(String, String), ParseError> {
     let (name, value) = raw.split_once('=').unwrap_or((raw, ""));
-    if name.is_empty() {
+    let bare = name.trim_start_matches([' ', '\t']);
+    if bare.is_empty() {
         return Err(ParseError::new(format!("invalid label '{raw}': empty name")));
+    }
+    if bare.contains([' ', '\t']) {
+        return Err(ParseError::new(format!("label '{bare}' contains whitespaces")));
     }
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -136,6 +140,8 @@ mod tests {
     fn labels_may_have_no_value() {
         assert_eq!(parse_label("a=b=c"), Ok(("a".into(), "b=c".into())));
         assert_eq!(parse_label("a"), Ok(("a".into(), String::new())));
+        let error = parse_label("a b=c").unwrap_err().to_string();
+        assert_eq!(error, "label 'a b' contains whitespaces");
         assert_eq!(parse_label("=x").unwrap_err().to_string(), "invalid label '=x': empty name");
         assert_eq!(
             parse_label_file("a=1\nb\n").unwrap(),

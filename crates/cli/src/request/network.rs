@@ -47,9 +47,17 @@ pub(super) fn apply(
         link_local_ips: &flags.link_local_ip,
     }
     .request()?;
-    host.network_mode = if request.mode == "default" { "bridge".to_owned() } else { request.mode };
     host.links = Some(request.links).filter(|links| !links.is_empty());
-    Ok(request.config)
+    let mut config = request.config;
+    host.network_mode = request.mode;
+    if host.network_mode == "default" {
+        // The engine's name for it.
+        "bridge".clone_into(&mut host.network_mode);
+        if let Some(settings) = config.endpoints_config.remove("default") {
+            config.endpoints_config.insert("bridge".to_owned(), settings);
+        }
+    }
+    Ok(config)
 }
 
 fn address(raw: &str) -> Result<String, ParseError> {

@@ -12,8 +12,8 @@ use orlop_sys::process::ChildWake;
 use super::probe::Prober;
 use super::serve::Serving;
 use super::{
-    Started, Starter, State, answer, kill, remove_run_dir, remove_socket, report, spawn_finish,
-    start, take_down_mounts,
+    Started, Starter, State, answer, give_up, kill, remove_run_dir, remove_socket, report,
+    spawn_finish, start, take_down_mounts,
 };
 use crate::attach::frame::Kind;
 use crate::error::{Error, one_line};
@@ -59,7 +59,18 @@ pub(super) fn serve(
         start_ticks: started.start_ticks,
         at: Timestamp::now(),
     };
-    report(state.records.append(&first).err());
+    if let Err(error) = state.records.append(&first) {
+        // Nobody would ever know of it: a container that runs must be recorded.
+        if kill(started.pid, &state.wake).is_none() {
+            tracing::error!(pid = started.pid, "the first process does not end");
+        }
+        let stage = &started.stage;
+        let bundle = Bundle { plan, rootfs: &stage.rootfs, staged: &stage.staged };
+        report(runtime.delete(&bundle).err());
+        report(network.leave().err());
+        report(take_down_mounts(plan, &state.home).err());
+        return give_up(plan, state, &starter.stream, &error.into());
+    }
     orlop_sys::fault::point("monitor.started.recorded");
     let ready = ReadyMessage { pid: std::process::id().cast_signed(), init_pid: started.pid };
     if answer(&starter.stream, Kind::Ready, &ready) && starter.attach {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Mount, MountBuilder};
 use rustix::fs::{Mode, OFlags};
 
-use super::{SpecInput, is_host, refused};
+use super::{DevicePlaces, SpecInput, is_host, refused, resources};
 use crate::plan::{MountSource, Plan, PlannedMount};
 use crate::user::RESOLVE;
-use crate::{StartError, stage};
+use crate::{StartError, late, stage};
 
 /// Where control groups are shown.
 pub(super) const CGROUP_TARGET: &str = "/sys/fs/cgroup";
@@ -33,12 +33,25 @@ const LEGACY_CONTROLLERS: [&str; 12] = [
 pub(super) fn mounts(input: SpecInput<'_>) -> Result<Vec<Mount>, StartError> {
     let plan = input.bundle.plan;
     let mut mounts = Vec::new();
-    for mount in defaults(plan, input.legacy_cgroups)? {
-        if !is_replaced(mount.destination(), &plan.mounts) {
-            mounts.push(mount);
+    let is_late = |planned: &PlannedMount| {
+        input.devices == DevicePlaces::BelowDev && late::is_late(plan, planned)
+    };
+    for default in defaults(plan, input.legacy_cgroups)? {
+        if !plan
+            .mounts
+            .iter()
+            .any(|mount| !is_late(mount) && replaces(mount, default.destination()))
+        {
+            mounts.push(default);
         }
     }
+    for (place, device) in resources::bound_devices(&plan.host_config, input.devices)? {
+        mounts.push(mount(place, "bind", device, &["bind", "rprivate"])?);
+    }
     for (index, planned) in plan.mounts.iter().enumerate() {
+        if is_late(planned) {
+            continue;
+        }
         let staged = input.bundle.staged.get(index).and_then(Option::as_deref);
         mounts.push(planned_mount(planned, staged, input.bundle.rootfs)?);
     }
@@ -46,13 +59,11 @@ pub(super) fn mounts(input: SpecInput<'_>) -> Result<Vec<Mount>, StartError> {
 }
 
 /// Whether a planned mount takes the place of an engine default; one on `/dev` takes all below it.
-fn is_replaced(default: &Path, planned: &[PlannedMount]) -> bool {
-    planned.iter().any(|mount| {
-        let target = clean(&mount.target);
-        default == target
-            || (target == Path::new("/dev") && default.starts_with("/dev"))
-            || (target == Path::new(CGROUP_TARGET) && default.starts_with(CGROUP_TARGET))
-    })
+fn replaces(mount: &PlannedMount, default: &Path) -> bool {
+    let target = clean(&mount.target);
+    default == target
+        || (target == Path::new("/dev") && default.starts_with("/dev"))
+        || (target == Path::new(CGROUP_TARGET) && default.starts_with(CGROUP_TARGET))
 }
 
 /// Takes out `.`, `..` and repeated separators without looking at the file system.
@@ -105,22 +116,11 @@ fn defaults(plan: &Plan, legacy_cgroups: &[(PathBuf, PathBuf)]) -> Result<Vec<Mo
         )?);
         mounts.extend(legacy_binds(legacy_cgroups, cgroups)?);
     }
+    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?);
     if host_ipc {
-        mounts.push(mount(
-            "/dev/mqueue",
-            "bind",
-            "/dev/mqueue",
-            &["rbind", "nosuid", "noexec", "nodev"],
-        )?);
-        mounts.push(mount(
-            "/dev/shm",
-            "bind",
-            "/dev/shm",
-            &["rbind", "nosuid", "noexec", "nodev"],
-        )?);
+        mounts.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate"])?);
         return Ok(mounts);
     }
-    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?);
     // Another container's comes with the planned mounts.
     if config.ipc_mode != "none" {
         let options = ["nosuid", "noexec", "nodev", "mode=1777", &shared_memory];

@@ -25,6 +25,8 @@ pub(crate) struct ProcessContext<'a> {
     pub(crate) capabilities: CapabilitySet,
     pub(crate) no_new_privileges: bool,
     pub(crate) limits: &'a [Ulimit],
+    /// What a limit may be raised to where this host withholds CAP_SYS_RESOURCE.
+    pub(crate) highest_limit: Option<fn(&str) -> Option<u64>>,
 }
 
 /// Makes the process.
@@ -52,7 +54,7 @@ pub(crate) fn process(
         .set_capabilities(Some(capabilities(context)))
         // Unset, not false: the linked-in runtime takes `false` for "filter late", which then fails.
         .set_no_new_privileges(context.no_new_privileges.then_some(true))
-        .set_rlimits(Some(limits(context.limits)?).filter(|limits| !limits.is_empty()));
+        .set_rlimits(Some(limits(context)?).filter(|limits| !limits.is_empty()));
     let (height, width) = plan.console_size;
     if plan.tty && (height, width) != (0, 0) {
         process.set_console_size(Some(
@@ -104,19 +106,22 @@ fn capabilities(context: &ProcessContext<'_>) -> LinuxCapabilities {
     capabilities
 }
 
-fn limits(limits: &[Ulimit]) -> Result<Vec<PosixRlimit>, StartError> {
-    limits
+fn limits(context: &ProcessContext<'_>) -> Result<Vec<PosixRlimit>, StartError> {
+    context
+        .limits
         .iter()
         .map(|limit| {
             let kind = limit_type(&limit.name)
                 .ok_or_else(|| refused(format!("invalid ulimit type: {}", limit.name)))?;
             // −1 is "unlimited", which the kernel writes as the highest number.
-            PosixRlimitBuilder::default()
-                .typ(kind)
-                .soft(limit.soft.cast_unsigned())
-                .hard(limit.hard.cast_unsigned())
-                .build()
-                .map_err(refused)
+            let (mut soft, mut hard) = (limit.soft.cast_unsigned(), limit.hard.cast_unsigned());
+            if let Some(most) = context.highest_limit.and_then(|highest| highest(&limit.name))
+                && hard > most
+            {
+                tracing::debug!(limit = limit.name, most, "this host lets a limit be no higher");
+                (soft, hard) = (soft.min(most), most);
+            }
+            PosixRlimitBuilder::default().typ(kind).soft(soft).hard(hard).build().map_err(refused)
         })
         .collect()
 }

@@ -11,7 +11,7 @@ use oci_spec::runtime::{
 };
 use orlop_types::config::{DeviceMapping, HostConfig, ThrottleDevice};
 
-use super::refused;
+use super::{DevicePlaces, refused};
 use crate::StartError;
 
 /// Microseconds that `--cpus` is measured in.
@@ -41,7 +41,7 @@ pub(super) fn resources(config: &HostConfig) -> Result<LinuxResources, StartErro
     resources
         .set_devices(Some(device_rules(config)?))
         .set_memory(memory(config))
-        .set_cpu(cpu(config))
+        .set_cpu(cpu(config)?)
         .set_block_io(block_io(config)?);
     if let Some(limit) = config.pids_limit.filter(|&limit| limit > 0) {
         resources
@@ -77,7 +77,13 @@ fn swap_is_accounted() -> bool {
     !v1.exists() || v1.join("memory.memsw.limit_in_bytes").exists()
 }
 
-fn cpu(config: &HostConfig) -> Option<LinuxCpu> {
+fn cpu(config: &HostConfig) -> Result<Option<LinuxCpu>, StartError> {
+    // Without this, the kernel would take the nearest number that it can have.
+    match config.cpu_shares {
+        1 => return Err(refused("the minimum allowed cpu-shares is 2")),
+        262_145.. => return Err(refused("the maximum allowed cpu-shares is 262144")),
+        _ => {}
+    }
     let mut cpu = LinuxCpu::default();
     let positive = |value: i64| u64::try_from(value).ok().filter(|&value| value > 0);
     cpu.set_shares(positive(config.cpu_shares))
@@ -95,7 +101,7 @@ fn cpu(config: &HostConfig) -> Option<LinuxCpu> {
     }
     let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     cpu.set_cpus(named(&config.cpuset_cpus)).set_mems(named(&config.cpuset_mems));
-    (cpu != LinuxCpu::default()).then_some(cpu)
+    Ok((cpu != LinuxCpu::default()).then_some(cpu))
 }
 
 /// Weights and limits of block devices.
@@ -199,14 +205,18 @@ fn device_rule(
 }
 
 /// Device nodes that are made in the container, besides those that every container has.
-pub(super) fn devices(config: &HostConfig) -> Result<Vec<LinuxDevice>, StartError> {
+pub(super) fn devices(
+    config: &HostConfig,
+    places: DevicePlaces,
+) -> Result<Vec<LinuxDevice>, StartError> {
     let mut devices = Vec::new();
     if config.privileged {
         collect_devices(Path::new("/dev"), Path::new("/dev"), &mut devices)?;
     }
     for mapping in config.devices.iter().flatten() {
         // It is there already, among all others.
-        if !config.privileged || mapping.path_on_host != mapping.path_in_container {
+        let is_there = config.privileged && mapping.path_on_host == mapping.path_in_container;
+        if !is_there && !is_bound(mapping, places) {
             devices.extend(mapped_devices(mapping)?);
         }
     }
@@ -217,6 +227,35 @@ pub(super) fn devices(config: &HostConfig) -> Result<Vec<LinuxDevice>, StartErro
         kept.push(device);
     }
     Ok(kept)
+}
+
+/// Whether a device is bound from the host because the runtime cannot make it in its place.
+fn is_bound(mapping: &DeviceMapping, places: DevicePlaces) -> bool {
+    places == DevicePlaces::BelowDev && !super::clean(place_of(mapping)).starts_with("/dev")
+}
+
+/// Where a device is in the container.
+fn place_of(mapping: &DeviceMapping) -> &Path {
+    Path::new(if mapping.path_in_container.is_empty() {
+        &mapping.path_on_host
+    } else {
+        &mapping.path_in_container
+    })
+}
+
+/// Devices that are bound: place in the container and path on the host.
+pub(super) fn bound_devices(
+    config: &HostConfig,
+    places: DevicePlaces,
+) -> Result<Vec<(PathBuf, PathBuf)>, StartError> {
+    let mut bound = Vec::new();
+    for mapping in config.devices.iter().flatten().filter(|mapping| is_bound(mapping, places)) {
+        let is_device = mapped_devices(mapping)?.len() == 1;
+        if is_device {
+            bound.push((place_of(mapping).to_owned(), PathBuf::from(&mapping.path_on_host)));
+        }
+    }
+    Ok(bound)
 }
 
 /// The nodes of one `--device`: a node, or every node below a directory.

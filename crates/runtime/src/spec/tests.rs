@@ -53,6 +53,7 @@ fn built_with(
         user: &user,
         permitted: CapabilitySet::all(),
         legacy_cgroups: legacy,
+        devices: DevicePlaces::Anywhere,
     };
     Ok(serde_json::to_value(build(input)?).unwrap())
 }
@@ -145,6 +146,7 @@ fn the_process_of_somebody_else_on_a_terminal() {
         hostname: "box",
         capabilities: CapabilitySet::docker_default(),
         no_new_privileges: true,
+        highest_limit: None,
         limits: &limits,
     };
     let made = serde_json::to_value(process(&plan, &context).unwrap()).unwrap();
