@@ -163,7 +163,7 @@ fn security_and_resource_flags() {
 #[test]
 fn wrong_flags_are_told_in_docker_s_words_with_code_125() {
     for (words, want) in [
-        ("-p 1:2:3:4 x", "invalid IP address: 1:2"),
+        ("-p 1:2:3:4 x", "Invalid ip address: 1:2"),
         (
             "-e =x x",
             "invalid argument \"=x\" for \"-e, --env\" flag: invalid environment variable: =x",

@@ -17,15 +17,15 @@ impl Containers<'_> {
         match container.state.status {
             ContainerStatus::Running => {}
             ContainerStatus::Paused => {
-                let text = "cannot attach to a paused container, unpause it first";
+                let text = "You cannot attach to a paused container, unpause it first";
                 return Err(Error::conflict(text));
             }
             ContainerStatus::Restarting => {
-                let text = "cannot attach to a restarting container, wait until it is running";
+                let text = "You cannot attach to a restarting container, wait until it is running";
                 return Err(Error::conflict(text));
             }
             _ => {
-                let text = "cannot attach to a stopped container, start it first";
+                let text = "You cannot attach to a stopped container, start it first";
                 return Err(Error::conflict(text));
             }
         }
@@ -84,10 +84,15 @@ impl Containers<'_> {
     /// Gives a container another name.
     pub fn rename(&self, name: &str, new: &str) -> Result<()> {
         if name.is_empty() || new.is_empty() {
-            return Err(Error::Invalid(ParseError::new("Neither old nor new names may be empty")));
+            return Err(Error::Invalid(ParseError::new("Error: Neither old nor new names may be empty")));
         }
         let container = self.get(name)?;
-        let new: ContainerName = new.parse()?;
+        let new: ContainerName = new.parse().map_err(|_| {
+            ParseError::new(format!(
+                "Error when allocating new name: Invalid container name (/{new}), \
+                 only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            ))
+        })?;
         if container.name == new {
             return Err(Error::Invalid(ParseError::new(
                 "Renaming a container with the same name as its current name",
@@ -95,10 +100,11 @@ impl Containers<'_> {
         }
         self.store.write(Durability::Durable, |query| {
             if let Some(owner) = query.container_by_name(new.as_str())? {
-                return Err(Error::NameTaken {
+                let taken = Error::NameTaken {
                     name: new.as_str().to_owned(),
                     owner: owner.id.as_str().to_owned(),
-                });
+                };
+                return Err(Error::conflict(format!("Error when allocating new name: {taken}")));
             }
             query.container_set_name(&container.id, &new)?;
             let mut event = crate::settle::container_event(&container, "rename", crate::now_ns());

@@ -86,7 +86,7 @@ fn run_ps(words: &[&str], pids: &[i32]) -> Result<String> {
     }
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("ps failed");
-    Err(Error::Invalid(ParseError::new(line.to_owned())))
+    Err(Error::Invalid(ParseError::new(format!("ps: {line}"))))
 }
 
 /// The rows of these processes.
@@ -96,7 +96,7 @@ fn parse(output: &str, pids: &[i32]) -> Result<ProcessList> {
     let column = titles
         .iter()
         .position(|title| title == "PID")
-        .ok_or_else(|| ParseError::new("couldn't find PID field in ps output"))?;
+        .ok_or_else(|| ParseError::new("Couldn't find PID field in ps output"))?;
     let mut list = ProcessList { titles, processes: Vec::new() };
     // Threads, shown with `m`, follow their process and have no number of their own.
     let mut belongs = false;
@@ -145,7 +145,7 @@ mod tests {
         let rows: Vec<String> = list.processes.iter().map(|row| row.join("|")).collect();
         assert_eq!(rows, ["root|20|1|sleep 5 6", "root|-|-|-"]);
         let error = parse("UID CMD\n", &[]).expect_err("no ids").to_string();
-        assert_eq!(error, "couldn't find PID field in ps output");
+        assert_eq!(error, "Couldn't find PID field in ps output");
     }
 
     #[test]

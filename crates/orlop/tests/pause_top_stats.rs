@@ -66,7 +66,7 @@ fn each_wrong_state_has_dockers_words() {
     says(&["exec", "box", "true"], text);
     says(&["exec", "-t", "box", "true"], text);
     says(&["exec", "-d", "box", "true"], text);
-    says(&["attach", "box"], "cannot attach to a paused container, unpause it first");
+    says(&["attach", "box"], "You cannot attach to a paused container, unpause it first");
     says(&["start", "box"], "cannot start a paused container, try unpause instead");
     says(&["rm", "box"], "container is paused and must be unpaused first");
     // The first one fails, the second one does not.
@@ -203,7 +203,7 @@ fn top_shows_the_containers_processes_only() {
     let refused = fixture.fails(1, &["top", "box", "-o", "user=PID"]);
     assert!(refused.ends_with("specifying \"user=PID\" is not allowed"), "{refused}");
     let refused = fixture.fails(1, &["top", "box", "-o", "args"]);
-    assert!(refused.ends_with("couldn't find PID field in ps output"), "{refused}");
+    assert!(refused.ends_with("Couldn't find PID field in ps output"), "{refused}");
     let mut command = fixture.command(&["top", "box"]);
     command.env("PATH", "/nonexistent");
     let output = run(&mut command, b"", LIMIT);

@@ -156,7 +156,7 @@ fn a_container_between_two_runs_is_shown_stopped_killed_and_removed() {
             "{refused}"
         );
         let refused = fixture.fails(1, &["attach", &name]);
-        let text = "cannot attach to a restarting container, wait until it is running";
+        let text = "You cannot attach to a restarting container, wait until it is running";
         assert!(refused.ends_with(text), "{refused}");
         let refused = fixture.fails(1, &["pause", &name]);
         assert!(refused.contains(&format!("Container {id} is restarting")), "{refused}");
@@ -298,6 +298,25 @@ fn an_auto_remove_container_survives_restart_and_has_no_policy() {
         let left = fixture.ok(&["ps", "-aq"]);
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
+}
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn an_auto_remove_container_whose_start_was_cut_can_be_started() {
+    let fixture = busybox();
+    for points in ["launch.sent,monitor.created", "launch.sent,monitor.started"] {
+        fixture.ok(&["create", "--rm", "--name", "box", "busybox", "sh", "-c", "exit 4"]);
+        let mut start = fixture.command(&["start", "box"]);
+        start.env("ORLOP_FAULT", points);
+        assert_eq!(run(&mut start, b"", LIMIT).code, 134, "{points}");
+        wait_until("the monitor to be gone", LIMIT, || {
+            let left = fixture.processes();
+            let monitors = left.iter().filter(|(_, words)| words.contains(" monitor")).count();
+            if monitors == 0 { Ok(()) } else { Err(format!("{left:?}")) }
+        });
+        let output = fixture.orlop(&["start", "-a", "box"]);
+        assert_eq!(output.code, 4, "{points}: {output}");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ const ALLOWED: [&str; 18] = [
     "is using its referenced image",
     "was removed while the container was being created; try again",
     "is marked for removal",
-    "cannot attach to a stopped container",
+    "You cannot attach to a stopped container",
     "was removed while",
     "is restarting",
     "container has ended",

@@ -217,7 +217,7 @@ fn image_fault(mount: &Mount) -> Option<String> {
     }
     let subpath = mount.image_options.as_ref().map_or("", |options| options.subpath.as_str());
     (!subpath.is_empty() && !is_local_path(subpath))
-        .then(|| "subpath must be a relative path within the image".to_owned())
+        .then(|| "subpath must be a relative path within the volume".to_owned())
 }
 
 /// Whether a path stays below the directory it is relative to, judged by its text alone.

@@ -11,7 +11,7 @@ use crate::error::ParseError;
 /// Parses one `-p` value into container ports and where each is published.
 ///
 /// # Errors
-/// Docker's text for whatever is wrong, for instance `invalid hostPort: x`.
+/// Docker's text for whatever is wrong, for instance `Invalid hostPort: x`.
 pub fn parse_publish(raw: &str) -> Result<Vec<(String, PortBinding)>, ParseError> {
     if raw.contains('=') {
         return parse_publish(&standard_notation(raw)?);
@@ -22,20 +22,20 @@ pub fn parse_publish(raw: &str) -> Result<Vec<(String, PortBinding)>, ParseError
     let address = parts.next().unwrap_or_default();
     let (container, protocol) = split_protocol(container);
     if container.is_empty() {
-        return Err(ParseError::new(format!("no port specified: {raw}<empty>")));
+        return Err(ParseError::new(format!("No port specified: {raw}<empty>")));
     }
     let protocol = protocol.to_ascii_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(ParseError::new(format!("invalid proto: {protocol}")));
+        return Err(ParseError::new(format!("Invalid proto: {protocol}")));
     }
     let address = parse_address(address)?;
     let ports = PortRange::parse(container)
-        .map_err(|_| ParseError::new(format!("invalid containerPort: {container}")))?;
+        .map_err(|_| ParseError::new(format!("Invalid containerPort: {container}")))?;
     let hosts = match host_port {
         "" => None,
         text => Some(
             PortRange::parse(text)
-                .map_err(|_| ParseError::new(format!("invalid hostPort: {text}")))?,
+                .map_err(|_| ParseError::new(format!("Invalid hostPort: {text}")))?,
         ),
     };
     if let Some(hosts) = hosts
@@ -43,7 +43,7 @@ pub fn parse_publish(raw: &str) -> Result<Vec<(String, PortBinding)>, ParseError
         && ports.first != ports.last
     {
         return Err(ParseError::new(format!(
-            "invalid ranges specified for container and host Ports: {container} and {host_port}"
+            "Invalid ranges specified for container and host Ports: {container} and {host_port}"
         )));
     }
     let published = (0..=ports.last - ports.first).map(|offset| {
@@ -89,7 +89,7 @@ pub fn parse_expose(raw: &str) -> Result<Vec<String>, ParseError> {
     })?;
     let protocol = protocol.to_ascii_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(ParseError::new(format!("invalid proto: {protocol}")));
+        return Err(ParseError::new(format!("Invalid proto: {protocol}")));
     }
     Ok((range.first..=range.last).map(|port| format!("{port}/{protocol}")).collect())
 }
@@ -149,7 +149,7 @@ fn parse_address(text: &str) -> Result<String, ParseError> {
     if bare.is_empty() && text.is_empty() || bare.parse::<IpAddr>().is_ok() {
         Ok(bare.to_owned())
     } else {
-        Err(ParseError::new(format!("invalid IP address: {text}")))
+        Err(ParseError::new(format!("Invalid ip address: {text}")))
     }
 }
 
@@ -214,21 +214,21 @@ mod tests {
     #[test]
     fn publish_errors_are_docker_s() {
         for (raw, want) in [
-            ("", "no port specified: <empty>"),
-            ("80:", "no port specified: 80:<empty>"),
-            ("abc", "invalid containerPort: abc"),
-            ("99999", "invalid containerPort: 99999"),
-            ("90-80", "invalid containerPort: 90-80"),
-            ("-1", "invalid containerPort: -1"),
-            ("80/foo", "invalid proto: foo"),
-            ("1:2:3:4", "invalid IP address: 1:2"),
-            ("1.2.3:80:80", "invalid IP address: 1.2.3"),
-            ("localhost:80:80", "invalid IP address: localhost"),
-            ("1.2.3.4:80", "invalid hostPort: 1.2.3.4"),
-            ("65536:80", "invalid hostPort: 65536"),
+            ("", "No port specified: <empty>"),
+            ("80:", "No port specified: 80:<empty>"),
+            ("abc", "Invalid containerPort: abc"),
+            ("99999", "Invalid containerPort: 99999"),
+            ("90-80", "Invalid containerPort: 90-80"),
+            ("-1", "Invalid containerPort: -1"),
+            ("80/foo", "Invalid proto: foo"),
+            ("1:2:3:4", "Invalid ip address: 1:2"),
+            ("1.2.3:80:80", "Invalid ip address: 1.2.3"),
+            ("localhost:80:80", "Invalid ip address: localhost"),
+            ("1.2.3.4:80", "Invalid hostPort: 1.2.3.4"),
+            ("65536:80", "Invalid hostPort: 65536"),
             (
                 "80-82:80-81",
-                "invalid ranges specified for container and host Ports: 80-81 and 80-82",
+                "Invalid ranges specified for container and host Ports: 80-81 and 80-82",
             ),
         ] {
             assert_eq!(parse_publish(raw).unwrap_err().to_string(), want, "{raw}");
@@ -256,7 +256,7 @@ mod tests {
                 "x",
                 "invalid range format for --expose: x, error: strconv.ParseUint: parsing \"x\": invalid syntax",
             ),
-            ("80/foo", "invalid proto: foo"),
+            ("80/foo", "Invalid proto: foo"),
         ] {
             assert_eq!(parse_expose(raw).unwrap_err().to_string(), want, "{raw}");
         }

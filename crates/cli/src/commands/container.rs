@@ -27,7 +27,10 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: ContainerCommand) -> Out
         ContainerCommand::Stop(args) => stop(session, "stop", &args),
         ContainerCommand::Restart(args) => stop(session, "restart", &args),
         ContainerCommand::Kill(args) => for_each(session, "kill", &args.names, |session, name| {
-            session.engine.container_kill(name, &args.signal)?;
+            session
+                .engine
+                .container_kill(name, &args.signal)
+                .map_err(|error| told(error, &format!("cannot kill container: {name}: ")))?;
             Ok(session.streams.line(name)?)
         }),
         ContainerCommand::Rm(args) => remove(session, &args),
@@ -66,11 +69,30 @@ fn stop(session: &mut Session<'_, '_>, what: &str, args: &Stop) -> Outcome {
     for_each(session, what, &args.names, |session, name| {
         let options = StopOptions { signal: args.signal.clone(), timeout_seconds: args.timeout };
         match what {
-            "restart" => session.engine.container_restart(name, &options)?,
-            _ => session.engine.container_stop(name, &options)?,
+            "restart" => {
+                session.engine.container_restart(name, &options).map_err(wrong_signal(name))?;
+            }
+            _ => session.engine.container_stop(name, &options).map_err(wrong_signal(name))?,
         }
         Ok(session.streams.line(name)?)
     })
+}
+
+/// An engine's error behind Docker's words for the attempt, which it may have already.
+fn told(error: orlop_engine::Error, attempt: &str) -> Failure {
+    let mut failure = Failure::from(error);
+    if !failure.why.starts_with(attempt) {
+        failure.why.insert_str(0, attempt);
+    }
+    failure
+}
+
+/// What `stop` and `restart` say about a signal that there is not; other errors speak for themselves.
+fn wrong_signal(name: &str) -> impl Fn(orlop_engine::Error) -> Failure {
+    move |error| match error.to_string().starts_with("invalid signal") {
+        true => told(error, &format!("cannot stop container: {name}: ")),
+        false => Failure::from(error),
+    }
 }
 
 /// `update`: what was changed is printed, then warnings, then what went wrong.

@@ -36,7 +36,7 @@ pub fn run(session: &mut Session<'_, '_>, args: &Run) -> Outcome {
     let streams = attached_streams(flags);
     if !args.detach && flags.tty && streams.stdin && !std::io::stdin().is_terminal() {
         return Err(Failure::new(
-            "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
+            "the input device is not a TTY",
         )
         .with_code(1));
     }
@@ -276,7 +276,7 @@ fn has_terminal(session: &Session<'_, '_>, name: &str) -> Result<bool, Failure> 
 pub fn exec(session: &mut Session<'_, '_>, args: Exec) -> Outcome {
     if !args.detach && args.tty && args.interactive && !std::io::stdin().is_terminal() {
         return Err(Failure::new(
-            "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
+            "the input device is not a TTY",
         ));
     }
     let (name, command) = args.container_and_command();

@@ -77,12 +77,10 @@ fn list(session: &mut Session<'_, '_>, args: &ListVolumes) -> Outcome {
 
 fn prune(session: &mut Session<'_, '_>, args: &PruneVolumes) -> Outcome {
     let mut chosen = filters(&args.filters)?;
-    if let Some(value) = chosen.values("all").next()
-        && args.all
-    {
-        return Err(Failure::new(format!(
-            "conflicting options: cannot specify both --all and --filter all={value}"
-        )));
+    if chosen.values("all").next().is_some() && args.all {
+        return Err(Failure::new(
+            "conflicting options: cannot specify both --all and --filter all=1",
+        ));
     }
     let warning = match args.all {
         true => "WARNING! This will remove all local volumes not used by at least one container.",
