@@ -24,7 +24,7 @@ use std::path::Path;
 
 use orlop_archive::resource::{Packed, Resource, pack};
 use orlop_archive::unpack::{Ownership, Rename, Replace, UnpackOptions, unpack};
-use orlop_archive::write::{TarWriter, Times};
+use orlop_archive::write::{Holes, TarWriter, Times};
 use orlop_meta::ContainerRecord;
 use orlop_sys::confined::{LastLink, Owner, Root};
 use orlop_sys::mount_space::{MountSpace, mount_id};
@@ -96,6 +96,10 @@ impl ContainerFiles<'_> {
 
     /// Writes an archive of what is at a path, with Docker's names, and logs the event.
     pub fn archive(&self, path: &str, output: &mut dyn Write) -> Result<Packed> {
+        self.archive_with(path, output, Holes::Zeros)
+    }
+
+    fn archive_with(&self, path: &str, output: &mut dyn Write, holes: Holes) -> Result<Packed> {
         self.stat(path)?;
         let inside = rules::inside(path);
         let resource = Resource {
@@ -104,8 +108,8 @@ impl ContainerFiles<'_> {
             name: rules::base(&inside).as_bytes(),
         };
         let output = BufWriter::with_capacity(BUFFER_BYTES, output);
-        let packed = pack(&self.root, resource, TarWriter::new(output, Times::Nanoseconds))
-            .map_err(CopyError::from)?;
+        let tar = TarWriter::new(output, Times::Nanoseconds).with_holes(holes);
+        let packed = pack(&self.root, resource, tar).map_err(CopyError::from)?;
         self.containers.log_event(&self.container, "archive-path")?;
         Ok(packed)
     }
@@ -144,6 +148,7 @@ impl ContainerFiles<'_> {
             .space
             .run(|| unpack(input, &self.root, &unpacking))
             .map_err(system("enter the mounts of", Path::new(&self.name)))?;
+        self.containers.forget_sizes(&self.container)?;
         unpacked.map_err(|error| CopyError::of_unpacking(error, &base))?;
         self.containers.log_event(&self.container, "extract-to-dir")
     }

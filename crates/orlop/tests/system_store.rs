@@ -83,6 +83,15 @@ fn disk_usage_counts_images_layers_and_volumes_and_measures_what_has_changed() {
     assert_eq!(row("Local Volumes"), "Local Volumes|2|1|3kB|1kB (33%)");
     assert_eq!(row("Containers"), "Containers|2|0|1.5kB|1.5kB (100%)");
 
+    // So does what is copied in.
+    let file = fixture.directory("files").join("copy");
+    std::fs::write(&file, [0; 1000]).unwrap();
+    for target in ["two:/v/copy", "two:/root/copy"] {
+        fixture.ok(&["cp", file.to_str().unwrap(), target]);
+    }
+    assert_eq!(row("Local Volumes"), "Local Volumes|2|1|4kB|1kB (25%)");
+    assert_eq!(row("Containers"), "Containers|2|0|2.5kB|2.5kB (100%)");
+
     let table = fixture.ok(&["system", "df"]);
     assert!(
         table.starts_with("TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE\nImages "),
@@ -92,7 +101,7 @@ fn disk_usage_counts_images_layers_and_volumes_and_measures_what_has_changed() {
     for part in [
         "Images space usage:\n\nREPOSITORY   TAG ",
         "Containers space usage:\n\nCONTAINER ID   IMAGE ",
-        "Local Volumes space usage:\n\nVOLUME NAME   LINKS     SIZE\ndata          2         2kB\nidle          0         1kB\n",
+        "Local Volumes space usage:\n\nVOLUME NAME   LINKS     SIZE\ndata          2         3kB\nidle          0         1kB\n",
         "Build cache usage: 0B\n",
     ] {
         assert!(table.contains(part), "{part:?} in {table}");

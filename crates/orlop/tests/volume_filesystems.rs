@@ -67,6 +67,16 @@ fn a_volume_in_memory_is_shared_while_it_is_used_and_gone_with_its_last_user() {
         ["run", "--rm", "-v", "mem:/a", "-v", "mem:/b", "busybox", "cmp", "/a/sub/f", "/b/sub/f"];
     fixture.ok(&twice);
 
+    // `cp` sees what the containers see, also through one that does not run.
+    fixture.ok(&["create", "--name", "idle", "-v", "mem:/a", "-v", "mem:/b:ro", "busybox"]);
+    let files = fixture.directory("files");
+    std::fs::write(files.join("g"), "copied\n").unwrap();
+    fixture.ok(&["cp", files.join("g").to_str().unwrap(), "idle:/a/sub/g"]);
+    assert_eq!(fixture.ok(&["exec", "second", "cat", "/v/sub/g"]), "copied");
+    fixture.ok(&["cp", "idle:/b/sub/f", files.join("f").to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(files.join("f")).unwrap(), "shared\n");
+    fixture.ok(&["rm", "idle"]);
+
     // The first user may go: those who are left keep it, and newcomers find it.
     fixture.ok(&["rm", "-f", "first"]);
     fixture.ok(&["exec", "second", "sh", "-c", "echo more >> /v/sub/f"]);

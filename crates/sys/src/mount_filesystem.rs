@@ -270,7 +270,26 @@ fn without_password(data: &str) -> String {
 #[derive(Debug)]
 pub struct SharedMount {
     directory: PathBuf,
-    _lock: crate::lock::FileLock,
+    /// None where this thread holds it already: one container may mount a volume twice, and would
+    /// wait for itself.
+    lock: Option<crate::lock::FileLock>,
+}
+
+/// Directories whose lock a thread holds.
+static HELD: std::sync::Mutex<Vec<(std::thread::ThreadId, PathBuf)>> =
+    std::sync::Mutex::new(Vec::new());
+
+fn held() -> std::sync::MutexGuard<'static, Vec<(std::thread::ThreadId, PathBuf)>> {
+    HELD.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Drop for SharedMount {
+    fn drop(&mut self) {
+        if self.lock.take().is_some() {
+            // It may have been handed to another thread: whoever took it, it is free now.
+            held().retain(|(_, directory)| *directory != self.directory);
+        }
+    }
 }
 
 /// How long others may take to mount; a network file system may be slow.
@@ -284,9 +303,14 @@ impl SharedMount {
     pub fn lock(directory: &Path) -> io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let own = (std::thread::current().id(), directory.to_owned());
+        if held().contains(&own) {
+            return Ok(Self { directory: own.1, lock: None });
+        }
         let lock = crate::lock::FileLock::acquire(&directory.join(LOCK_NAME), LOCK_LIMIT)?;
         let lock = lock.ok_or(io::ErrorKind::TimedOut)?;
-        Ok(Self { directory: directory.to_owned(), _lock: lock })
+        held().push(own);
+        Ok(Self { directory: directory.to_owned(), lock: Some(lock) })
     }
 
     /// A clone of the mount that somebody uses just now; `None` if nobody does.

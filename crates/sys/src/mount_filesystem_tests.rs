@@ -133,3 +133,21 @@ fn users_at_one_time_share_the_mount_and_later_ones_do_not() {
     drop(used);
     assert_eq!(fs::read_dir(&users).unwrap().count(), 1);
 }
+
+#[test]
+fn a_thread_does_not_wait_for_itself_and_others_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users");
+    let first = SharedMount::lock(&path).unwrap();
+    let second = SharedMount::lock(&path).unwrap();
+    drop(second);
+    let lock = path.join(LOCK_NAME);
+    assert!(crate::lock::FileLock::try_acquire(&lock).unwrap().is_none());
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| drop(SharedMount::lock(&path).unwrap()));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(!waiting.is_finished());
+        drop(first);
+    });
+    assert!(crate::lock::FileLock::try_acquire(&lock).unwrap().is_some());
+}

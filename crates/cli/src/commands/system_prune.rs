@@ -33,6 +33,8 @@ pub fn everything(session: &mut Session<'_, '_>, args: &SystemPrune) -> Outcome 
         return Ok(0);
     }
     let mut reclaimed = prune_containers(session, &chosen)?;
+    let networks = session.engine.network_prune(&chosen)?;
+    list(session, "Deleted Networks:", &networks)?;
     if args.volumes {
         let (names, bytes) = session.engine.volume_prune(&chosen)?;
         list(session, "Deleted Volumes:", &names)?;
