@@ -8,6 +8,7 @@ needed=(
     mmdebstrap busybox-static                 # example images
     runc nftables iproute2 util-linux bsdutils # root and end-to-end tests
     gzip bzip2 xz-utils zstd
+    skopeo umoci # other programs' image archives
 )
 
 missing=()

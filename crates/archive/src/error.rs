@@ -61,6 +61,15 @@ fn damaged_where(after: &str) -> String {
     }
 }
 
+/// Where an archive ends too early.
+fn truncated_where(entry: &str) -> String {
+    match entry {
+        // Docker's words for what is hardly an archive at all.
+        "" => "unexpected EOF".to_owned(),
+        entry => format!("the archive ends in the middle of the entry `{entry}`"),
+    }
+}
+
 /// A failed operation on an archive.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -83,7 +92,7 @@ pub enum Error {
         source: tar_core::parse::ParseError,
     },
     /// The archive ends too early.
-    #[error("the archive ends in the middle of the entry `{entry}`")]
+    #[error("{}", truncated_where(entry))]
     Truncated {
         /// The entry.
         entry: String,

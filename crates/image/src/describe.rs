@@ -48,15 +48,12 @@ impl Images<'_> {
         put("Id", json!(image.id));
         put("RepoTags", json!(repo_tags));
         put("RepoDigests", json!(repo_digests));
+        put("Parent", json!(""));
         let comment = config.history.last().map_or("", |step| step.comment.as_str());
-        if !comment.is_empty() {
-            put("Comment", json!(comment));
-        }
+        put("Comment", json!(comment));
         put("Created", json!(config.created.as_deref().unwrap_or(NEVER)));
-        if !config.author.is_empty() {
-            put("Author", json!(config.author));
-        }
-        put("Config", image_part(&config.config)?);
+        put("DockerVersion", json!(""));
+        put("Author", json!(config.author));
         put("Architecture", json!(config.architecture));
         if !config.variant.is_empty() {
             put("Variant", json!(config.variant));
@@ -70,6 +67,7 @@ impl Images<'_> {
         put("RootFS", json!({ "Type": "layers", "Layers": config.rootfs.diff_ids }));
         let tagged = tags.iter().map(|tag| tag.updated_at.as_str()).max().unwrap_or(NEVER);
         put("Metadata", json!({ "LastTagTime": tagged }));
+        put("Config", image_part(&config.config)?);
         Ok(Value::Object(object))
     }
 
@@ -147,34 +145,33 @@ fn timestamp(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
-/// The fields of a configuration that images have; empty ones are left out.
+/// The fields of a configuration that images have, as Docker shows them: in alphabetical order, and
+/// only some of them when they are empty.
 fn image_part(config: &Config) -> Result<Value> {
-    const FIELDS: [&str; 12] = [
-        "User",
-        "ExposedPorts",
-        "Env",
-        "Entrypoint",
-        "Cmd",
-        "Volumes",
-        "WorkingDir",
-        "Labels",
-        "StopSignal",
-        "Healthcheck",
-        "OnBuild",
-        "Shell",
+    const FIELDS: [(&str, bool); 12] = [
+        ("Cmd", true),
+        ("Entrypoint", true),
+        ("Env", true),
+        ("ExposedPorts", false),
+        ("Healthcheck", false),
+        ("Labels", true),
+        ("OnBuild", true),
+        ("Shell", false),
+        ("StopSignal", false),
+        ("User", true),
+        ("Volumes", true),
+        ("WorkingDir", true),
     ];
     let all = serde_json::to_value(config).map_err(|error| orlop_meta::Error::Damaged {
         what: "an image".to_owned(),
         reason: error.to_string(),
     })?;
     let mut part = Map::new();
-    for field in FIELDS {
-        match all.get(field) {
-            None | Some(Value::Null) => {}
-            Some(Value::String(text)) if text.is_empty() => {}
-            Some(value) => {
-                part.insert(field.to_owned(), value.clone());
-            }
+    for (field, always) in FIELDS {
+        let value = all.get(field).cloned().unwrap_or(Value::Null);
+        let is_empty = value.is_null() || value.as_str() == Some("");
+        if always || !is_empty {
+            part.insert(field.to_owned(), value);
         }
     }
     Ok(Value::Object(part))

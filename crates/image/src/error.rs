@@ -21,6 +21,9 @@ pub enum Error {
     /// A tag cannot hold a digest.
     #[error("refusing to create a tag with a digest reference")]
     DigestTag,
+    /// An imported image cannot be named by a digest.
+    #[error("cannot import digest reference")]
+    DigestImport,
     /// Containers of this operating system cannot run here.
     #[error("operating system is not supported: `{0}`; only linux is")]
     OperatingSystem(String),
@@ -212,6 +215,7 @@ impl Error {
             Self::Invalid(_)
             | Self::AmbiguousTag
             | Self::DigestTag
+            | Self::DigestImport
             | Self::OperatingSystem(_)
             | Self::NoManifest
             | Self::LayerCount { .. }

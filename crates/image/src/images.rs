@@ -39,7 +39,21 @@ impl<'a> Images<'a> {
 
     /// Gives an image one more name, taking it away from any other image.
     pub fn tag(&self, source: &str, target: &str) -> Result<()> {
-        let reference = parse_target(target)?;
+        let wrong = |text: &str, error: &dyn std::fmt::Display| {
+            let text = format!(
+                "Error parsing reference: {text:?} is not a valid repository/tag: {error}"
+            );
+            Error::from(orlop_types::ParseError::new(text))
+        };
+        if let Err(error) = source.parse::<ImageReference>()
+            && !is_id(source)
+        {
+            return Err(wrong(source, &error));
+        }
+        let reference = match parse_target(target) {
+            Err(Error::Invalid(error)) => return Err(wrong(target, &error)),
+            reference => reference?,
+        };
         self.store.write(Durability::Durable, |query| {
             let image = resolve(query, source)?;
             put_tag(query, &image, &reference)
@@ -75,6 +89,12 @@ pub(crate) fn resolve(query: &Query<'_>, name: &str) -> Result<ImageRecord> {
         }
     }
     Err(Error::NotFound { name: reference.familiar() })
+}
+
+/// Whether a name is a whole id, which is no reference.
+fn is_id(name: &str) -> bool {
+    let digits = name.strip_prefix(Digest::PREFIX).unwrap_or(name);
+    digits.len() == FULL_ID_CHARS && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The form under which a reference is looked up: with a digest, the tag does not count.

@@ -119,7 +119,10 @@ impl Images<'_> {
         progress: impl FnMut(u64) + Send,
     ) -> Result<ImageId> {
         let reference = options.reference.as_deref().filter(|text| !text.is_empty());
-        let reference = reference.map(parse_target).transpose()?;
+        let reference = match reference.map(parse_target).transpose() {
+            Err(Error::DigestTag) => return Err(Error::DigestImport),
+            reference => reference?,
+        };
         let platform = match options.platform.as_deref().filter(|text| !text.is_empty()) {
             Some(text) => Platform::parse(text)?,
             None => Platform::host(),

@@ -100,7 +100,13 @@ impl Images<'_> {
 /// The earliest of the `until` times.
 pub(crate) fn until(filters: &Filters) -> Result<Option<Timestamp>> {
     let now = Timestamp::now();
-    let parse = |text| parse_moment(text, now, &TimeZone::system());
+    let parse = |text: &str| {
+        let wrong = |_| {
+            let text = format!("failed to parse value as time or duration: {text:?}");
+            orlop_types::ParseError::new(text)
+        };
+        parse_moment(text, now, &TimeZone::system()).map_err(wrong)
+    };
     let times: Vec<Timestamp> = filters.values("until").map(parse).collect::<Result<_, _>>()?;
     Ok(times.into_iter().min())
 }

@@ -109,12 +109,12 @@ impl Images<'_> {
     ) -> Result<()> {
         let mut tar = PlainTar::new(output);
         let mut put = |name: &str, content: &[u8]| tar.file(name, content).map_err(archive);
-        put("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}")?;
+        put("oci-layout", b"{\"imageLayoutVersion\": \"1.0.0\"}")?;
         put("index.json", &text(&index(plan))?)?;
-        put("manifest.json", &text(&manifest_list(plan))?)?;
+        put("manifest.json", &line(&manifest_list(plan))?)?;
         let repositories = repositories(plan);
         if !repositories.is_empty() {
-            put("repositories", &text(&json!(repositories))?)?;
+            put("repositories", &line(&json!(repositories))?)?;
         }
         tar.directory("blobs").map_err(archive)?;
         tar.directory("blobs/sha256").map_err(archive)?;
@@ -208,6 +208,13 @@ fn text(value: &Value) -> Result<Vec<u8>> {
         let what = "the description of an image".to_owned();
         orlop_meta::Error::Damaged { what, reason: error.to_string() }.into()
     })
+}
+
+/// Docker ends these two with a line break.
+fn line(value: &Value) -> Result<Vec<u8>> {
+    let mut line = text(value)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 fn layer_descriptor((layer, length): &(LayerRecord, u64)) -> Value {

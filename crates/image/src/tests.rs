@@ -183,12 +183,12 @@ fn bad_input_is_refused_before_a_byte_is_read() {
     };
     let digest = format!("db@sha256:{}", "0".repeat(64));
     for (options, text) in [
-        (with("DB", "", ""), "invalid reference format: repository name (DB) must be lowercase"),
+        (with("DB", "", ""), "invalid reference format: repository name (library/DB) must be lowercase"),
         (
             with("sha256:x", "", ""),
             "refusing to create an ambiguous tag using digest algorithm as name",
         ),
-        (with(&digest, "", ""), "refusing to create a tag with a digest reference"),
+        (with(&digest, "", ""), "cannot import digest reference"),
         (with("db", "RUN x", ""), "RUN is not a valid change command"),
         (with("db", "", "plan9"), "operating system is not supported: `plan9`; only linux is"),
     ] {
@@ -256,7 +256,12 @@ fn tags_are_names_of_one_image() {
     for (source, target, text) in [
         ("db:9", "x", "No such image: db:9"),
         ("db:1", "sha256:1", "refusing to create an ambiguous tag using digest algorithm as name"),
-        ("db:1", "X", "invalid reference format: repository name (X) must be lowercase"),
+        (
+            "db:1",
+            "X",
+            "Error parsing reference: \"X\" is not a valid repository/tag: invalid reference format: \
+             repository name (library/X) must be lowercase",
+        ),
     ] {
         assert_eq!(images.tag(source, target).unwrap_err().to_string(), text);
     }
@@ -278,20 +283,28 @@ fn inspect_has_dockers_shape() {
         "Id": id,
         "RepoTags": ["db:latest"],
         "RepoDigests": [],
+        "Parent": "",
         "Comment": "Imported from -",
         "Created": config.created,
-        "Config": {
-            "User": "70",
-            "ExposedPorts": {"5432/tcp": {}},
-            "Cmd": ["postgres"],
-            "Volumes": {"/data": {}},
-        },
+        "DockerVersion": "",
+        "Author": "",
         "Architecture": config.architecture,
         "Os": "linux",
         "Size": 5,
         "GraphDriver": {"Data": value["GraphDriver"]["Data"], "Name": "vfs"},
         "RootFS": {"Type": "layers", "Layers": config.rootfs.diff_ids},
         "Metadata": {"LastTagTime": tagged},
+        "Config": {
+            "Cmd": ["postgres"],
+            "Entrypoint": null,
+            "Env": null,
+            "ExposedPorts": {"5432/tcp": {}},
+            "Labels": null,
+            "OnBuild": null,
+            "User": "70",
+            "Volumes": {"/data": {}},
+            "WorkingDir": "",
+        },
     });
     assert_eq!(
         serde_json::to_string_pretty(&value).unwrap(),

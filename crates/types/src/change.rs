@@ -178,7 +178,7 @@ fn expose(config: &mut Config, text: &str) -> Result<(), ParseError> {
     at_least_one("EXPOSE", text)?;
     for word in expanded_words(config, text)? {
         let ports = parse_expose(&word)
-            .map_err(|_| ParseError::new(format!("invalid containerPort: {word}")))?;
+            .map_err(|_| ParseError::new(format!("Invalid containerPort: {word}")))?;
         config
             .exposed_ports
             .get_or_insert_default()
@@ -375,7 +375,7 @@ mod tests {
             ("", "file with no instructions"),
             ("# only a comment", "file with no instructions"),
             ("VOLUME [\"\"]", "VOLUME specified can not be an empty string"),
-            ("EXPOSE x", "invalid containerPort: x"),
+            ("EXPOSE x", "Invalid containerPort: x"),
             ("STOPSIGNAL FOO", "invalid signal: FOO"),
             ("ONBUILD ONBUILD RUN x", "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"),
             ("ONBUILD FROM x", "FROM isn't allowed as an ONBUILD trigger"),

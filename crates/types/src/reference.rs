@@ -163,8 +163,10 @@ impl FromStr for ImageReference {
         let (host, rest) = split_host(text);
         let name = rest.split([':', '@']).next().unwrap_or_default();
         if name.chars().any(|letter| letter.is_ascii_uppercase()) {
+            let is_official = host == DEFAULT_HOST && !name.contains('/');
+            let folder = if is_official { OFFICIAL_FOLDER } else { "" };
             return Err(ParseError::new(format!(
-                "invalid reference format: repository name ({name}) must be lowercase"
+                "invalid reference format: repository name ({folder}{name}) must be lowercase"
             )));
         }
         let (rest, digest) = match rest.split_once('@') {
@@ -362,7 +364,7 @@ mod tests {
             ("a//b", "invalid reference format"),
             ("a@sha256:12", "invalid reference format"),
             ("a.b:x/c", "invalid reference format"),
-            ("Postgres", "invalid reference format: repository name (Postgres) must be lowercase"),
+            ("Postgres", "invalid reference format: repository name (library/Postgres) must be lowercase"),
             ("x/Y:1", "invalid reference format: repository name (x/Y) must be lowercase"),
             (&long, "repository name must not be more than 255 characters"),
             (&id, &bare_id),
