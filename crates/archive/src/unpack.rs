@@ -22,7 +22,7 @@ use rustix::io::Errno;
 
 use crate::error::{refuse, shown};
 use crate::extract::{ENTRIES_MAX, FILE_MAX_BYTES, fail};
-use crate::extract_entry::{HOLE_BYTES, attributes, is_zero, named_metadata, node, owner_and_mode};
+use crate::extract_entry::{HOLE_BYTES, attributes, named_metadata, node, owner_and_mode};
 use crate::name;
 use crate::read::{Entry, EntryKind, SparseEntry, TarReader};
 use crate::{Error, Refusal, Result};
@@ -357,7 +357,7 @@ fn content<R: BufRead>(entry: &Entry, file: File, tar: &mut TarReader<R>) -> Res
             let to_boundary = HOLE_BYTES - usize::try_from(offset % HOLE_BYTES as u64).unwrap_or(0);
             let step = bytes.len().min(left).min(to_boundary);
             // What is not written reads as zeros.
-            if step < HOLE_MIN_BYTES || !is_zero(&bytes[..step]) {
+            if step < HOLE_MIN_BYTES || bytes[..step].iter().any(|byte| *byte != 0) {
                 file.write_all_at(&bytes[..step], offset).map_err(failed)?;
                 reaches = offset + step as u64;
             }

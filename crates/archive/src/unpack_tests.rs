@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::resource::{Packed, Resource, pack};
 use crate::testing::Tar;
 use crate::unpack::{Ownership, Rename, Replace, UnpackOptions, unpack};
-use crate::write::{TarWriter, Times};
+use crate::write::{Holes, TarWriter, Times};
 use crate::{Error, Result};
 
 fn packed(top: &Path, path: &str, last: LastLink, name: &[u8]) -> (Vec<u8>, Packed) {
@@ -160,6 +160,21 @@ fn holes_stay_holes_and_everything_else_is_written() {
     unpack(bytes, &Root::open(&to).unwrap(), &same_kind()).unwrap();
     assert_eq!(std::fs::read(to.join("f")).unwrap(), content);
     assert!(std::fs::metadata(to.join("f")).unwrap().blocks() * 512 < 2 << 20);
+    // Holes that the archive knows are neither read nor sent.
+    std::fs::File::create(from.join("g")).unwrap().set_len(1 << 40).unwrap();
+    let end = std::fs::File::options().write(true).open(from.join("g")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&end, b"end", 1 << 39).unwrap();
+    let mut bytes = Vec::new();
+    let resource = Resource { path: Path::new("g"), last: LastLink::Keep, name: b"g" };
+    let tar = TarWriter::new(&mut bytes, Times::Nanoseconds).with_holes(Holes::Kept);
+    pack(&Root::open(&from).unwrap(), resource, tar).unwrap();
+    assert!(bytes.len() < 20_000, "{}", bytes.len());
+    into(&to, &bytes, &same_kind()).unwrap();
+    let copy = std::fs::File::open(to.join("g")).unwrap();
+    assert_eq!(copy.metadata().unwrap().len(), 1 << 40);
+    let mut found = [0; 4];
+    std::os::unix::fs::FileExt::read_exact_at(&copy, &mut found, 1 << 39).unwrap();
+    assert_eq!(&found, b"end\0");
 }
 
 #[test]

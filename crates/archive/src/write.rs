@@ -6,22 +6,24 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{Read as _, Write};
+use std::io::{self, Read as _, Seek as _, Write};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use orlop_sys::confined::open_dir_at;
 use orlop_sys::tree::{DirStack, WalkPath, identity, list};
 use orlop_sys::xattr;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 use tar_core::builder::EntryBuilder;
-use tar_core::{EntryType, HEADER_SIZE, HeaderError};
+use tar_core::{EntryType, HEADER_SIZE, HeaderError, SparseEntry};
 
 use crate::error::shown;
 use crate::name::{WHITEOUT, WHITEOUT_OPAQUE, join};
 use crate::{Error, Result};
 
 const BUFFER_BYTES: usize = 256 * 1024;
+/// Pieces of one sparse file; the map of more is not worth its length.
+const PIECES_MAX: usize = 4096;
 /// Prefix of attributes in extended headers.
 const XATTR_RECORD: &str = "SCHILY.xattr.";
 
@@ -40,12 +42,34 @@ pub struct TarWriter<W> {
     times: Times,
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
+    holes: Holes,
+}
+
+/// How holes of files are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holes {
+    /// As zeros, which every reader understands.
+    Zeros,
+    /// As holes: for an archive that only we read.
+    Kept,
 }
 
 impl<W: Write> TarWriter<W> {
     /// Begins an archive.
     pub fn new(output: W, times: Times) -> Self {
-        Self { output, times, links: HashMap::new(), buffer: vec![0; BUFFER_BYTES] }
+        Self {
+            output,
+            times,
+            links: HashMap::new(),
+            buffer: vec![0; BUFFER_BYTES],
+            holes: Holes::Zeros,
+        }
+    }
+
+    /// Chooses how holes are written.
+    #[must_use]
+    pub fn with_holes(self, holes: Holes) -> Self {
+        Self { holes, ..self }
     }
 
     /// Ends the archive.
@@ -176,12 +200,37 @@ impl<W: Write> TarWriter<W> {
         }
         self.note_link(&stat, path);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let mut builder = self.header(path, EntryType::Regular, &stat)?;
-        builder.size(size).map_err(|source| Error::Represent { path: shown(path), source })?;
-        add_attributes(&mut builder, &xattr::all(fd.as_fd()).map_err(|error| at(path, error))?);
-        self.emit(builder)?;
         let mut file = File::from(fd);
-        let mut left = size;
+        let has_holes = u64::try_from(stat.st_blocks).unwrap_or(0) * 512 < size;
+        let map = match self.holes {
+            Holes::Kept if has_holes => data_map(&file, size),
+            _ => None,
+        };
+        let whole = [SparseEntry { offset: 0, length: size }];
+        let pieces = map.as_deref().unwrap_or(&whole);
+        let stored: u64 = pieces.iter().map(|piece| piece.length).sum();
+        let mut builder = self.header(path, EntryType::Regular, &stat)?;
+        builder.size(stored).map_err(|source| Error::Represent { path: shown(path), source })?;
+        if map.is_some() {
+            builder.sparse(pieces, size);
+        }
+        let attributes = xattr::all(file.as_fd()).map_err(|error| at(path, error))?;
+        add_attributes(&mut builder, &attributes);
+        self.emit(builder)?;
+        for piece in pieces {
+            if map.is_some() {
+                file.seek(io::SeekFrom::Start(piece.offset)).map_err(|error| at(path, error))?;
+            }
+            self.content(path, &mut file, piece.length)?;
+        }
+        let padding =
+            usize::try_from(stored.next_multiple_of(HEADER_SIZE as u64) - stored).unwrap_or(0);
+        self.output.write_all(&[0; HEADER_SIZE][..padding]).map_err(Error::Write)
+    }
+
+    /// Writes so many bytes of a file from where it stands.
+    fn content(&mut self, path: &[u8], file: &mut File, length: u64) -> Result<()> {
+        let mut left = length;
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(BUFFER_BYTES);
             let got = file.read(&mut self.buffer[..want]).map_err(|error| at(path, error))?;
@@ -193,9 +242,7 @@ impl<W: Write> TarWriter<W> {
             self.output.write_all(&self.buffer[..got]).map_err(Error::Write)?;
             left -= got as u64;
         }
-        let padding =
-            usize::try_from(size.next_multiple_of(HEADER_SIZE as u64) - size).unwrap_or(0);
-        self.output.write_all(&[0; HEADER_SIZE][..padding]).map_err(Error::Write)
+        Ok(())
     }
 
     /// Adds everything below an open directory under a path (empty: the root of the archive).
@@ -263,6 +310,27 @@ pub(crate) fn walk(
         }
     }
     Ok(())
+}
+
+/// Where a file has data; nothing if the file system cannot tell or it is in too many pieces.
+fn data_map(file: &File, size: u64) -> Option<Vec<SparseEntry>> {
+    let mut pieces = Vec::new();
+    let mut offset = 0;
+    while offset < size {
+        let start = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+            Ok(start) if start < size => start,
+            // Nothing but a hole up to the end.
+            Ok(_) | Err(Errno::NXIO) => break,
+            Err(_) => return None,
+        };
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start)).ok()?.min(size);
+        if end <= start || pieces.len() == PIECES_MAX {
+            return None;
+        }
+        pieces.push(SparseEntry { offset: start, length: end - start });
+        offset = end;
+    }
+    Some(pieces)
 }
 
 /// Whether the error says that an object that was listed is not what it was: a running container

@@ -18,10 +18,10 @@ fn busybox() -> Fixture {
     fixture
 }
 
-/// A running container `c`.
+/// A running container `web`.
 fn running(options: &[&str]) -> Fixture {
     let fixture = busybox();
-    let words = [&["run", "-d", "--name", "c"], options, &["busybox", "sleep", "1000"]].concat();
+    let words = [&["run", "-d", "--name", "web"], options, &["busybox", "sleep", "1000"]].concat();
     fixture.ok(&words);
     fixture
 }
@@ -33,7 +33,7 @@ fn text(path: &Path) -> &str {
 /// Runs a script in the container.
 #[track_caller]
 fn inside(fixture: &Fixture, script: &str) -> String {
-    fixture.ok(&["exec", "c", "sh", "-c", script])
+    fixture.ok(&["exec", "web", "sh", "-c", script])
 }
 
 /// Extracts an archive with the system's tar and gives the names in it.
@@ -73,7 +73,7 @@ fn every_rule_of_the_table_into_a_container() {
         "mkdir -p /t/dir && echo old > /t/old && ln -s dir /t/to-dir && ln -s old /t/to-old && ln -s nowhere /t/dangling",
     );
     let src = |name: &str| format!("{}/{name}", text(&host));
-    let cp = |from: &str, to: &str| fixture.orlop(&["cp", &src(from), &format!("c:{to}")]);
+    let cp = |from: &str, to: &str| fixture.orlop(&["cp", &src(from), &format!("web:{to}")]);
 
     // file
     cp("f", "/t/new").ok();
@@ -86,7 +86,7 @@ fn every_rule_of_the_table_into_a_container() {
     assert_eq!(inside(&fixture, "ls /t/dir"), "again\nf");
     // No parent is made.
     let refused = cp("f", "/no/parent/f");
-    assert!(refused.fails(1).contains("Could not find the file /no/parent in container c"));
+    assert!(refused.fails(1).contains("Could not find the file /no/parent in container web"));
 
     // directory
     cp("d", "/t/d-new").ok();
@@ -104,7 +104,7 @@ fn every_rule_of_the_table_into_a_container() {
     // links: the source's are copied, unless told otherwise; the destination's are followed once
     cp("link", "/t/copied-link").ok();
     assert_eq!(inside(&fixture, "readlink /t/copied-link"), "f");
-    fixture.ok(&["cp", "-L", &src("link"), "c:/t/dir"]);
+    fixture.ok(&["cp", "-L", &src("link"), "web:/t/dir"]);
     assert_eq!(inside(&fixture, "cat /t/dir/link; readlink /t/dir/link || true"), "file");
     cp("dlink/", "/t/dir").ok();
     assert_eq!(inside(&fixture, "cat /t/dir/dlink/sub/x"), "x");
@@ -128,7 +128,7 @@ fn every_rule_of_the_table_into_a_container() {
     refused.ok();
     inside(&fixture, "rm /t/null && mknod /t/null c 1 3");
     let refused = cp("f", "/t/null");
-    let message = "destination \"c:/t/null\" must be a directory or a regular file: got a device";
+    let message = "destination \"web:/t/null\" must be a directory or a regular file: got a device";
     assert!(refused.fails(1).contains(message), "{refused}");
     assert!(cp("absent", "/t").fails(1).contains("no such file or directory"));
     let missing = fixture.orlop(&["cp", &src("f"), "nobody:/x"]);
@@ -146,7 +146,7 @@ fn every_rule_of_the_table_out_of_a_container() {
     let host = fixture.directory("dst");
     let to = |name: &str| format!("{}/{name}", text(&host));
     let read = |name: &str| fs::read_to_string(host.join(name)).unwrap();
-    let cp = |from: &str, name: &str| fixture.orlop(&["cp", &format!("c:{from}"), &to(name)]);
+    let cp = |from: &str, name: &str| fixture.orlop(&["cp", &format!("web:{from}"), &to(name)]);
     fs::create_dir(host.join("dir")).unwrap();
     fs::write(host.join("old"), "old").unwrap();
 
@@ -173,9 +173,9 @@ fn every_rule_of_the_table_out_of_a_container() {
 
     cp("/t/link", "copied-link").ok();
     assert_eq!(fs::read_link(host.join("copied-link")).unwrap(), Path::new("f"));
-    fixture.ok(&["cp", "-L", "c:/t/link", &to("dir")]);
+    fixture.ok(&["cp", "-L", "web:/t/link", &to("dir")]);
     assert!(fs::symlink_metadata(host.join("dir/link")).unwrap().is_file());
-    fixture.ok(&["cp", "-L", "c:/t/absolute", &to("followed")]);
+    fixture.ok(&["cp", "-L", "web:/t/absolute", &to("followed")]);
     assert_eq!(read("followed"), "file\n");
     cp("/t/dlink/", "dir").ok();
     assert_eq!(read("dir/dlink/sub/x"), "x\n");
@@ -187,13 +187,13 @@ fn every_rule_of_the_table_out_of_a_container() {
     cp("/t/f", "dangling").ok();
     assert_eq!(read("made"), "file\n");
 
-    let refused = fixture.orlop(&["cp", "c:/t/f", "/dev/null"]);
+    let refused = fixture.orlop(&["cp", "web:/t/f", "/dev/null"]);
     let message =
         "invalid output path: \"/dev/null\" must be a directory or a regular file: got a device";
     assert!(refused.fails(1).contains(message), "{refused}");
     let missing = cp("/t/nothing", "x");
-    assert!(missing.fails(1).contains("Could not find the file /t/nothing in container c"));
-    let words = ["cp", "c:/t/f", "c:/t/g"];
+    assert!(missing.fails(1).contains("Could not find the file /t/nothing in container web"));
+    let words = ["cp", "web:/t/f", "web:/t/g"];
     assert!(fixture.fails(1, &words).contains("copying between containers is not supported"));
     let words = ["cp", "/etc/hosts", "/tmp/x"];
     assert!(fixture.fails(1, &words).contains("must specify at least one container source"));
@@ -203,14 +203,14 @@ fn every_rule_of_the_table_out_of_a_container() {
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn it_works_whatever_the_container_is_doing() {
     let fixture = busybox();
-    fixture.ok(&["create", "--name", "c", "-v", "vol:/data", "busybox", "sleep", "1000"]);
+    fixture.ok(&["create", "--name", "web", "-v", "vol:/data", "busybox", "sleep", "1000"]);
     let host = fixture.directory("host");
     let (source, target) = (host.join("in"), host.join("out"));
     let round = |state: &str| {
         fs::write(&source, state).unwrap();
         for path in ["/etc/copied", "/data/copied"] {
-            fixture.ok(&["cp", text(&source), &format!("c:{path}")]);
-            fixture.ok(&["cp", &format!("c:{path}"), text(&target)]);
+            fixture.ok(&["cp", text(&source), &format!("web:{path}")]);
+            fixture.ok(&["cp", &format!("web:{path}"), text(&target)]);
             assert_eq!(fs::read_to_string(&target).unwrap(), state, "{path} {state}");
         }
         assert_eq!(
@@ -219,15 +219,15 @@ fn it_works_whatever_the_container_is_doing() {
         );
     };
     round("created");
-    fixture.ok(&["start", "c"]);
+    fixture.ok(&["start", "web"]);
     round("running");
-    fixture.ok(&["pause", "c"]);
+    fixture.ok(&["pause", "web"]);
     round("paused");
-    fixture.ok(&["unpause", "c"]);
+    fixture.ok(&["unpause", "web"]);
     assert_eq!(inside(&fixture, "cat /etc/copied /data/copied"), "pausedpaused");
-    fixture.ok(&["stop", "-t", "0", "c"]);
+    fixture.ok(&["stop", "-t", "0", "web"]);
     round("exited");
-    fixture.ok(&["start", "c"]);
+    fixture.ok(&["start", "web"]);
     assert_eq!(inside(&fixture, "cat /etc/copied"), "exited");
     fixture.assert_nothing_mounted();
     let since = ["events", "--since", "1h", "--until", "0s", "--format", "{{.Action}}"];
@@ -241,14 +241,14 @@ fn streams_carry_archives() {
     let fixture = running(&[]);
     inside(&fixture, "mkdir -p /data && echo f > /data/f && ln -s data /dlink");
     for (path, want) in [
-        ("c:/data", vec!["data/", "data/f"]),
-        ("c:/data/", vec!["data/", "data/f"]),
-        ("c:data", vec!["data/", "data/f"]),
-        ("c:/data/.", vec!["./", "./f"]),
-        ("c:/data/f", vec!["f"]),
-        ("c:/dlink", vec!["dlink"]),
-        ("c:/dlink/", vec!["dlink/", "dlink/f"]),
-        ("c:/dlink/.", vec!["./", "./f"]),
+        ("web:/data", vec!["data/", "data/f"]),
+        ("web:/data/", vec!["data/", "data/f"]),
+        ("web:data", vec!["data/", "data/f"]),
+        ("web:/data/.", vec!["./", "./f"]),
+        ("web:/data/f", vec!["f"]),
+        ("web:/dlink", vec!["dlink"]),
+        ("web:/dlink/", vec!["dlink/", "dlink/f"]),
+        ("web:/dlink/.", vec!["./", "./f"]),
     ] {
         assert_eq!(archive_of(&fixture, path, &[]).0, want, "{path}");
     }
@@ -269,14 +269,14 @@ fn streams_carry_archives() {
         ..Entry::default()
     });
     let tar = tar.finish();
-    let output = fixture.orlop_with_input(&["cp", "-", "c:/data"], &tar);
+    let output = fixture.orlop_with_input(&["cp", "-", "web:/data"], &tar);
     output.ok();
     assert_eq!(inside(&fixture, "stat -c '%a %u:%g' /data/new /data/new/f"), "700 7:8\n4755 7:8");
     let compressed = run(Command::new("gzip").arg("-c"), b"", LIMIT);
     assert_eq!(compressed.code, 0);
-    let refused = fixture.orlop_with_input(&["cp", "-", "c:/data/f"], &tar);
-    assert!(refused.fails(1).contains("destination \"c:/data/f\" must be a directory"));
-    let refused = fixture.orlop_with_input(&["cp", "-", "c:/data"], b"this is no archive at all");
+    let refused = fixture.orlop_with_input(&["cp", "-", "web:/data/f"], &tar);
+    assert!(refused.fails(1).contains("destination \"web:/data/f\" must be a directory"));
+    let refused = fixture.orlop_with_input(&["cp", "-", "web:/data"], b"this is no archive at all");
     refused.fails(1);
     // A hostile archive stays inside the container and its directory.
     let canary = fixture.directory("outside").join("canary");
@@ -290,7 +290,7 @@ fn streams_carry_archives() {
             .file(&format!("l2{outside}/canary"), b"dead"),
         Tar::new().hard_link("h", "../../../../etc/passwd"),
     ] {
-        let _ = fixture.orlop_with_input(&["cp", "-", "c:/data"], &hostile.finish());
+        let _ = fixture.orlop_with_input(&["cp", "-", "web:/data"], &hostile.finish());
     }
     assert_eq!(fs::read_to_string(&canary).unwrap(), "alive");
     assert!(!Path::new("/etc/evil").exists());
@@ -302,7 +302,7 @@ fn mounts_are_respected() {
     let fixture = busybox();
     let bound = fixture.directory("bound");
     let mut words =
-        vec!["run", "-d", "--name", "c", "--read-only", "-v", "rw:/rw", "-v", "ro:/ro:ro"];
+        vec!["run", "-d", "--name", "web", "--read-only", "-v", "rw:/rw", "-v", "ro:/ro:ro"];
     let bind = format!("{}:/bind", text(&bound));
     words.extend(["-v", &bind, "--tmpfs", "/memory", "busybox", "sleep", "1000"]);
     fixture.ok(&words);
@@ -311,23 +311,23 @@ fn mounts_are_respected() {
     let cp = |to: &str| fixture.orlop(&["cp", text(&source), to]);
     for stopped in [false, true] {
         if stopped {
-            fixture.ok(&["stop", "-t", "0", "c"]);
+            fixture.ok(&["stop", "-t", "0", "web"]);
         }
-        cp("c:/rw/f").ok();
-        cp("c:/bind/f").ok();
-        assert!(cp("c:/ro/f").fails(1).contains("mounted volume is marked read-only"));
-        assert!(cp("c:/etc/f").fails(1).contains("container rootfs is marked read-only"));
+        cp("web:/rw/f").ok();
+        cp("web:/bind/f").ok();
+        assert!(cp("web:/ro/f").fails(1).contains("mounted volume is marked read-only"));
+        assert!(cp("web:/etc/f").fails(1).contains("container rootfs is marked read-only"));
         assert_eq!(fs::read_to_string(bound.join("f")).unwrap(), "content");
         fs::remove_file(bound.join("f")).unwrap();
     }
-    fixture.ok(&["start", "c"]);
+    fixture.ok(&["start", "web"]);
     // A file that is a mount point in the container must not be taken from under it.
-    fixture.ok(&["rm", "-f", "c"]);
-    fixture.ok(&["run", "-d", "--name", "c", "-v", "rw:/rw", "busybox", "sleep", "1000"]);
+    fixture.ok(&["rm", "-f", "web"]);
+    fixture.ok(&["run", "-d", "--name", "web", "-v", "rw:/rw", "busybox", "sleep", "1000"]);
     let hosts = inside(&fixture, "cat /etc/hosts; grep -c /etc/hosts /proc/self/mountinfo");
-    cp("c:/etc/hosts").fails(1);
+    cp("web:/etc/hosts").fails(1);
     let tar = Tar::new().file("rw", b"a file over a volume").finish();
-    let refused = fixture.orlop_with_input(&["cp", "-", "c:/"], &tar);
+    let refused = fixture.orlop_with_input(&["cp", "-", "web:/"], &tar);
     assert!(
         refused.fails(1).contains("cannot overwrite directory \"/rw\" with non-directory \"/\"")
     );
@@ -471,15 +471,15 @@ fn random_trees_come_back_equal() {
         let tree = host.join(format!("tree-{seed}"));
         random_tree(&tree, &mut random);
         if seed == 4 {
-            fixture.ok(&["stop", "-t", "0", "c"]);
+            fixture.ok(&["stop", "-t", "0", "web"]);
         }
         let place = if seed % 2 == 0 { "/vol" } else { "/srv" };
         let back = host.join(format!("back-{seed}"));
-        fixture.ok(&["cp", text(&tree), &format!("c:{place}{seed}")]);
-        fixture.ok(&["cp", &format!("c:{place}{seed}"), text(&back)]);
+        fixture.ok(&["cp", text(&tree), &format!("web:{place}{seed}")]);
+        fixture.ok(&["cp", &format!("web:{place}{seed}"), text(&back)]);
         assert_eq!(described(&back, false), described(&tree, false), "seed {seed}");
         // The owners, which a copy to the host gives to the caller, are in the archive.
-        let (_, out) = archive_of(&fixture, &format!("c:{place}{seed}/."), &[]);
+        let (_, out) = archive_of(&fixture, &format!("web:{place}{seed}/."), &[]);
         let plain = |lines: Vec<String>| -> Vec<String> {
             lines.into_iter().map(|line| line.replace(" sparse true", " sparse false")).collect()
         };
@@ -503,19 +503,19 @@ fn a_container_that_swaps_links_leads_no_copy_outside() {
         "mkdir -p /w/real{out} && echo mine > /w/real/canary && mkdir -p {out} && echo decoy > {out}/canary && ln -s {out} /w/link; \
          while :; do mv /w/real /w/x; mv /w/x /w/real; mv /w/link /w/x; mv /w/x /w/link; done"
     );
-    fixture.ok(&["run", "-d", "--name", "c", "busybox", "sh", "-c", &script]);
+    fixture.ok(&["run", "-d", "--name", "web", "busybox", "sh", "-c", &script]);
     wait_until(LIMIT, "the container to begin", || {
-        fixture.orlop(&["exec", "c", "test", "-L", "/w/link"]).code == 0
+        fixture.orlop(&["exec", "web", "test", "-L", "/w/link"]).code == 0
     });
     let source = fixture.directory("src").join("canary");
     fs::write(&source, "from the host").unwrap();
     let target = fixture.directory("dst");
     for round in 0..40 {
-        let _ = fixture.orlop(&["cp", text(&source), "c:/w/x/canary"]);
-        let _ = fixture.orlop(&["cp", text(&source), "c:/w/x"]);
+        let _ = fixture.orlop(&["cp", text(&source), "web:/w/x/canary"]);
+        let _ = fixture.orlop(&["cp", text(&source), "web:/w/x"]);
         let tar = Tar::new().file("x/canary", b"archive").finish();
-        let _ = fixture.orlop_with_input(&["cp", "-", "c:/w"], &tar);
-        for (number, path) in ["c:/w/x/canary", "c:/w/x/.", "c:/w"].into_iter().enumerate() {
+        let _ = fixture.orlop_with_input(&["cp", "-", "web:/w"], &tar);
+        for (number, path) in ["web:/w/x/canary", "web:/w/x/.", "web:/w"].into_iter().enumerate() {
             let place = target.join(format!("{round}-{number}"));
             let _ = fixture.orlop(&["cp", "-L", path, text(&place)]);
         }
@@ -540,13 +540,13 @@ fn a_container_that_swaps_links_leads_no_copy_outside() {
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn killing_a_copy_leaves_nothing_behind() {
     let fixture = busybox();
-    fixture.ok(&["create", "--name", "c", "-v", "vol:/data", "busybox", "sleep", "1000"]);
+    fixture.ok(&["create", "--name", "web", "-v", "vol:/data", "busybox", "sleep", "1000"]);
     for started in [false, true] {
         if started {
-            fixture.ok(&["start", "c"]);
+            fixture.ok(&["start", "web"]);
         }
         let mut child = fixture
-            .command(&["cp", "-", "c:/data"])
+            .command(&["cp", "-", "web:/data"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -562,7 +562,7 @@ fn killing_a_copy_leaves_nothing_behind() {
         let left = fixture.processes().into_iter().filter(|(_, words)| words.contains(" cp "));
         assert_eq!(left.collect::<Vec<_>>(), []);
     }
-    fixture.ok(&["restart", "-t", "0", "c"]);
+    fixture.ok(&["restart", "-t", "0", "web"]);
     assert_eq!(inside(&fixture, "ls /data; echo lives"), "lives");
 }
 
@@ -572,13 +572,13 @@ fn one_copy_may_feed_another_of_the_same_container() {
     let fixture = running(&[]);
     inside(&fixture, "mkdir /a /b && dd if=/dev/urandom of=/a/big bs=1M count=20 2>/dev/null");
     let mut first = fixture
-        .command(&["cp", "c:/a", "-"])
+        .command(&["cp", "web:/a", "-"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut second =
-        fixture.command(&["cp", "-", "c:/b"]).stdin(first.stdout.take().unwrap()).spawn().unwrap();
+        fixture.command(&["cp", "-", "web:/b"]).stdin(first.stdout.take().unwrap()).spawn().unwrap();
     wait_until(LIMIT, "both copies to end", || {
         second.try_wait().unwrap().is_some() && first.try_wait().unwrap().is_some()
     });
@@ -592,19 +592,19 @@ fn owners_and_the_last_line() {
     let source = fixture.directory("src").join("f");
     fs::write(&source, "x").unwrap();
     std::os::unix::fs::chown(&source, Some(1234), Some(5678)).unwrap();
-    fixture.ok(&["exec", "-u", "0", "c", "mkdir", "/t"]);
-    fixture.ok(&["cp", text(&source), "c:/t/kept"]);
-    fixture.ok(&["cp", "-a", text(&source), "c:/t/given"]);
+    fixture.ok(&["exec", "-u", "0", "web", "mkdir", "/t"]);
+    fixture.ok(&["cp", text(&source), "web:/t/kept"]);
+    fixture.ok(&["cp", "-a", text(&source), "web:/t/given"]);
     let owners = inside(&fixture, "stat -c '%u:%g' /t/kept /t/given");
     assert_eq!(owners, "1234:5678\n7:8");
     let out = fixture.directory("out").join("f");
-    fixture.ok(&["cp", "c:/t/kept", text(&out)]);
+    fixture.ok(&["cp", "web:/t/kept", text(&out)]);
     assert_eq!(fs::metadata(&out).unwrap().uid(), 0);
     // Nobody looks at standard output: no last line, unless asked for.
-    let quiet = fixture.orlop(&["cp", text(&source), "c:/t/kept"]);
+    let quiet = fixture.orlop(&["cp", text(&source), "web:/t/kept"]);
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""));
-    let told = fixture.orlop(&["cp", "-q=false", text(&source), "c:/t/kept"]);
-    assert_eq!(told.stderr, "Successfully copied 2.05kB to c:/t/kept\n");
-    let told = fixture.orlop(&["cp", "--quiet=false", "c:/t/kept", text(&out)]);
+    let told = fixture.orlop(&["cp", "-q=false", text(&source), "web:/t/kept"]);
+    assert_eq!(told.stderr, "Successfully copied 2.05kB to web:/t/kept\n");
+    let told = fixture.orlop(&["cp", "--quiet=false", "web:/t/kept", text(&out)]);
     assert_eq!(told.stderr, format!("Successfully copied 2.05kB to {}\n", text(&out)));
 }

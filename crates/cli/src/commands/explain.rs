@@ -68,10 +68,10 @@ fn shown<T: Serialize>(
 ) -> Result<String, Failure> {
     match format {
         None | Some("") => text(explanation),
-        Some(_) => {
+        Some(chosen) => {
             let document = serde_json::to_value(explanation)
                 .map_err(|error| Failure::new(error.to_string()))?;
-            format::documents(format, &[document])
+            format::document(chosen, &document)
         }
     }
 }
@@ -100,6 +100,8 @@ fn mount_row(mount: &MountLine) -> Value {
 fn shown_source(mount: &MountLine) -> String {
     match mount.kind.as_str() {
         "volume" if mount.source.len() == 64 => mount.source.chars().take(12).collect(),
+        // Its whole path in the container's directory tells nothing more.
+        "engine" => mount.source.rsplit('/').next().unwrap_or_default().to_owned(),
         _ => mount.source.clone(),
     }
 }
@@ -169,7 +171,8 @@ fn supplied(explanation: &PathExplanation) -> Vec<(&'static str, String)> {
             lines
         }
         Supplier::Other { target, filesystem } => {
-            vec![(from, format!("{filesystem} on {target}, while the container runs"))]
+            let when = if exists { "" } else { ", while the container runs" };
+            vec![(from, format!("{filesystem} on {target}{when}"))]
         }
     }
 }

@@ -7,7 +7,7 @@ use orlop_archive::Error as ArchiveError;
 use orlop_archive::compression::decoder;
 use orlop_archive::resource::{Resource, pack};
 use orlop_archive::unpack::{Ownership, Rename, Replace, UnpackOptions, unpack};
-use orlop_archive::write::{TarWriter, Times};
+use orlop_archive::write::{Holes, TarWriter, Times};
 use orlop_sys::confined::{LastLink, Owner, Root};
 
 use super::rules::{self, Destination, Placement, Source, There, place};
@@ -113,7 +113,7 @@ impl ContainerFiles<'_> {
             let path = source.path.as_str();
             let packing = scope.spawn(move || {
                 let mut output = Counted { inner: writer, progress };
-                self.archive(path, &mut output).map(|packed| packed.plain_bytes)
+                self.archive_with(path, &mut output, Holes::Kept).map(|packed| packed.plain_bytes)
             });
             let input = BufReader::with_capacity(BUFFER_BYTES, reader);
             let unpacked = unpack(input, &root, &unpacking)
@@ -198,7 +198,8 @@ fn pack_local(
         name: name.as_bytes(),
     };
     let output = BufWriter::with_capacity(BUFFER_BYTES, Counted { inner: writer, progress });
-    let packed = pack(&root, resource, TarWriter::new(output, Times::Nanoseconds));
+    let tar = TarWriter::new(output, Times::Nanoseconds).with_holes(Holes::Kept);
+    let packed = pack(&root, resource, tar);
     Ok(packed.map_err(CopyError::from)?.plain_bytes)
 }
 
