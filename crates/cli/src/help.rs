@@ -46,7 +46,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "volume create",
         &[
-            "volume create --label app=shop data",
+            "volume create data",
             "volume create -o type=none -o o=bind -o device=/srv/data data",
         ],
     ),

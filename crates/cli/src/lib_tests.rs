@@ -87,6 +87,11 @@ fn words_that_are_not_understood() {
             "invalid argument \"x\" for \"-t, --timeout\" flag: strconv.ParseInt: parsing \"x\": invalid syntax\nhint: see 'orlop stop --help'",
         ),
         (
+            "stop --time x y",
+            125,
+            "invalid argument \"x\" for \"--time\" flag: strconv.ParseInt: parsing \"x\": invalid syntax\nhint: see 'orlop stop --help'",
+        ),
+        (
             "ps -n x",
             125,
             "invalid argument \"x\" for \"-n, --last\" flag: strconv.ParseInt: parsing \"x\": invalid syntax\nhint: see 'orlop ps --help'",

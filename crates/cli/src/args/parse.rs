@@ -55,7 +55,12 @@ pub fn command() -> Command {
     with_conventions(Cli::command())
         // A second name that Docker knows in the group only.
         .mut_subcommand("container", |group| {
-            group.mut_subcommand("rm", |remove| remove.alias("remove"))
+            group
+                .mut_subcommand("rm", |remove| remove.alias("remove"))
+                // Known here, too, but `ls` is the group's name for it.
+                .mut_subcommand("ps", |list| list.hide(true))
+                // Ours: the group shows what Docker's shows.
+                .mut_subcommand("explain", |explain| explain.hide(true))
         })
 }
 
@@ -223,7 +228,18 @@ fn invalid_value(command: &Command, words: &[OsString], error: &clap::Error) -> 
     let flag = command
         .get_arguments()
         .find(|flag| flag.get_long().is_some_and(|name| long.strip_prefix("--") == Some(name)));
-    let short = flag.and_then(Arg::get_short);
+    // Docker's flags of an older name are flags of their own, without a letter.
+    let is_typed = |alias: &&str| {
+        words.iter().filter_map(|word| word.to_str()).any(|word| {
+            word.strip_prefix("--").is_some_and(|word| word.split('=').next() == Some(*alias))
+        })
+    };
+    let older =
+        flag.and_then(|flag| flag.get_all_aliases()?.into_iter().find(|alias| is_typed(alias)));
+    let (long, short) = match older {
+        Some(alias) => (format!("--{alias}"), None),
+        None => (long.to_owned(), flag.and_then(Arg::get_short)),
+    };
     let value = text(error, ContextKind::InvalidValue);
     if value.is_empty() && error.source().is_none() {
         let last = words.last().and_then(|word| word.to_str()).unwrap_or_default();
@@ -236,7 +252,7 @@ fn invalid_value(command: &Command, words: &[OsString], error: &clap::Error) -> 
     }
     let flag = match short {
         Some(short) => format!("-{short}, {long}"),
-        None => long.to_owned(),
+        None => long,
     };
     format!("invalid argument \"{value}\" for \"{flag}\" flag{}", reason(error, &value))
 }
