@@ -157,7 +157,7 @@ fn check_pull(when: &str) -> Result<(), Failure> {
 /// Docker's words for a flag whose value is wrong.
 fn invalid_argument(value: &str, flag: &str) -> impl FnOnce(ParseError) -> Failure {
     let text = format!("invalid argument \"{value}\" for \"{flag}\" flag");
-    move |error| Failure::new(format!("{text}: {error}"))
+    move |error| Failure::new(format!("{text}: {error}")).with_code(BAD_FLAG)
 }
 
 fn apply_storage(

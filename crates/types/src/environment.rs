@@ -74,12 +74,16 @@ pub fn parse_label(raw: &str) -> Result<(String, String), ParseError> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Reads the text of a `--label-file`; its form is that of an environment file.
+/// Reads the text of a `--label-file`; its form is that of an environment file. Docker takes a name
+/// without a value from the caller's environment here, too, so that `lookup` decides about it.
 ///
 /// # Errors
 /// As [`parse_env_file`].
-pub fn parse_label_file(text: &str) -> Result<BTreeMap<String, String>, ParseError> {
-    let entries = parse_env_file(text, |_| Some(String::new()))?;
+pub fn parse_label_file(
+    text: &str,
+    lookup: impl Fn(&str) -> Option<String>,
+) -> Result<BTreeMap<String, String>, ParseError> {
+    let entries = parse_env_file(text, lookup)?;
     entries.iter().map(|entry| parse_label(entry)).collect()
 }
 
@@ -144,8 +148,8 @@ mod tests {
         assert_eq!(error, "label 'a b' contains whitespaces");
         assert_eq!(parse_label("=x").unwrap_err().to_string(), "invalid label '=x': empty name");
         assert_eq!(
-            parse_label_file("a=1\nb\n").unwrap(),
-            [("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())].into()
+            parse_label_file("a=1\nb\nHOME\n", lookup).unwrap(),
+            [("a".to_owned(), "1".to_owned()), ("HOME".to_owned(), "/root".to_owned())].into()
         );
     }
 
@@ -162,7 +166,7 @@ mod tests {
         fn never_panics(text in "(\\PC|\n|\r|=|#){0,60}") {
             let _ = parse_env(&text, lookup);
             let _ = parse_env_file(&text, lookup);
-            let _ = parse_label_file(&text);
+            let _ = parse_label_file(&text, lookup);
         }
 
         #[test]

@@ -60,6 +60,7 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: ContainerCommand) -> Out
         ContainerCommand::Export(args) => {
             super::writable::export(session, &args).map_err(named("export"))
         }
+        ContainerCommand::Port(args) => super::network::port(session, &args).map_err(named("port")),
         ContainerCommand::Logs(args) => logs(session, &args).map_err(named("logs")),
         ContainerCommand::Ps(args) => list(session, &args).map_err(named("ps")),
     }
@@ -180,8 +181,8 @@ fn logs(session: &mut Session<'_, '_>, args: &Logs) -> Outcome {
         follow: args.follow,
         // Docker shows everything for what is not a number.
         tail: args.tail.parse().ok(),
-        since: args.since.as_deref().map(moment).transpose()?,
-        until: args.until.as_deref().map(moment).transpose()?,
+        since: moment_of("since", args.since.as_deref())?,
+        until: moment_of("until", args.until.as_deref())?,
     };
     let prefix = LogPrefix { timestamps: args.timestamps, details: args.details };
     let (out, err) = (&mut *session.streams.out, &mut *session.streams.err);
@@ -196,6 +197,13 @@ fn logs(session: &mut Session<'_, '_>, args: &Logs) -> Outcome {
     })?;
     session.streams.out.flush()?;
     Ok(0)
+}
+
+/// The value of an option of `logs`, whose name its refusal says.
+fn moment_of(option: &str, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
+    let named =
+        |failure: Failure| Failure::new(format!("invalid value for \"{option}\": {}", failure.why));
+    text.map(moment).transpose().map_err(named)
 }
 
 /// A `--since` or `--until` value.

@@ -22,7 +22,21 @@ const NOT_RUN: i32 = 125;
 /// An engine error with the exit code that `run` has for it.
 fn run_failure(error: orlop_engine::Error) -> Failure {
     let code = error.exit_code().map_or(NOT_RUN, i32::from);
-    Failure::from(error).with_code(code)
+    not_run(Failure::from(error).with_code(code))
+}
+
+/// A failure of `run` with the exit code that Docker's command line takes from its words.
+fn not_run(failure: Failure) -> Failure {
+    let says = |words: &[&str]| words.iter().any(|word| failure.why.contains(word));
+    let not_found = ["executable file not found", "no such file or directory"];
+    let denied = ["permission denied", "is a directory"];
+    let code = match failure.code {
+        NOT_RUN if says(&["not a directory"]) => NOT_RUN,
+        NOT_RUN if says(&not_found) || says(&["No such file or directory"]) => 127,
+        NOT_RUN if says(&denied) => 126,
+        code => code,
+    };
+    failure.with_code(code)
 }
 
 /// `run`
@@ -35,10 +49,7 @@ pub fn run(session: &mut Session<'_, '_>, args: &Run) -> Outcome {
     }
     let streams = attached_streams(flags);
     if !args.detach && flags.tty && streams.stdin && !std::io::stdin().is_terminal() {
-        return Err(Failure::new(
-            "the input device is not a TTY",
-        )
-        .with_code(1));
+        return Err(Failure::new("the input device is not a TTY").with_code(1));
     }
     // Without a terminal, signals go to the container, also those that come while it starts.
     let hold = !args.detach && args.sig_proxy && !flags.tty;
@@ -50,10 +61,13 @@ pub fn run(session: &mut Session<'_, '_>, args: &Run) -> Outcome {
         attach: !args.detach,
         console_size: terminal_size(flags.tty && !args.detach),
     };
+    if args.detach {
+        // As Docker does: the container is there, also when it does not start.
+        session.streams.line(&id)?;
+    }
     let started = session.engine.container_start(&id, options).map_err(run_failure)?;
     drop(migration);
     if args.detach {
-        session.streams.line(&id)?;
         return Ok(0);
     }
     session.streams.out.flush()?;
@@ -103,9 +117,11 @@ fn create_container(
     }
     let cwd = current_dir()?;
     let request = create_request(flags, attachment, &surroundings(&cwd))?;
-    let code = if attachment == Attachment::ForLater { 1 } else { NOT_RUN };
     let id_file = flags.cidfile.as_deref().map(IdFile::create).transpose();
-    let id_file = id_file.map_err(|failure| failure.with_code(code))?;
+    let id_file = id_file.map_err(|failure| match attachment {
+        Attachment::ForLater => failure.with_code(1),
+        _ => not_run(failure),
+    })?;
     let local_server = loopback_server(&request.host_config);
     let created = session.engine.container_create(request).map_err(|error| match attachment {
         Attachment::ForLater => Failure::from(error),
@@ -275,9 +291,7 @@ fn has_terminal(session: &Session<'_, '_>, name: &str) -> Result<bool, Failure> 
 /// `exec`
 pub fn exec(session: &mut Session<'_, '_>, args: Exec) -> Outcome {
     if !args.detach && args.tty && args.interactive && !std::io::stdin().is_terminal() {
-        return Err(Failure::new(
-            "the input device is not a TTY",
-        ));
+        return Err(Failure::new("the input device is not a TTY"));
     }
     let (name, command) = args.container_and_command();
     if command.is_empty() {

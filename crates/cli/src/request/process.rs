@@ -54,7 +54,7 @@ fn labels(
     for path in &flags.label_file {
         let text = (around.read)(path).map_err(Failure::new)?;
         // Docker's text, which calls any such file one of the environment.
-        labels.extend(parse_label_file(&text).map_err(|error| {
+        labels.extend(parse_label_file(&text, around.env).map_err(|error| {
             Failure::new(format!("invalid env file ({}): {error}", path.display()))
         })?);
     }
