@@ -115,6 +115,7 @@ impl Containers<'_> {
         validate::adapt(host_config, orlop_runtime::cgroup::is_unified());
         self.name_shared_namespaces(host_config)?;
         validate::together(config, host_config)?;
+        crate::network_connect::check_mode(config, host_config)?;
         log_options::check(&host_config.log_config)?;
         check_storage_options(host_config, self.layers.driver().name())?;
         Ok(warnings)
@@ -267,11 +268,11 @@ impl Containers<'_> {
         let wanted = mounts.iter().zip(volumes).filter_map(|(entry, volume)| {
             volume.as_ref().filter(|_| !entry.no_copy).map(|volume| (entry, volume))
         });
-        let Some(top_layer) = &image.top_layer else { return Ok(()) };
         let mut root = None;
         for (entry, volume) in wanted {
             if root.is_none() {
-                let recipe = self.layers.view(top_layer)?;
+                // With the engine's files: a volume on /etc can be read-only only if they are in it.
+                let recipe = self.layers.init_view(image.top_layer.as_ref())?;
                 let mounted =
                     orlop_sys::mount::mount_rootfs(&recipe).map_err(|source| Error::System {
                         operation: "mount image",

@@ -21,7 +21,7 @@ use orlop_types::{ContainerId, ParseError};
 
 use crate::error::system;
 use crate::lookup::find;
-use crate::network_connect::check_settings;
+use crate::network_connect::{PRIVATE, SHARED, check_settings};
 use crate::network_settings::{DEFAULT_BRIDGE, Purpose, bridge_of, is_isolating, mtu_of};
 use crate::ports::{self, PortRequest, choose_ports};
 use crate::{Containers, Error, Result, now_ns};
@@ -65,8 +65,14 @@ impl Containers<'_> {
     /// Decides the network of a container that is about to start and records addresses and ports.
     pub(crate) fn allocate(&self, container: &ContainerRecord) -> Result<Placement> {
         match NetworkMode::of(&container.host_config.network_mode) {
-            NetworkMode::Host => Ok(Placement::plain(NetworkPlan::Host)),
-            NetworkMode::None => Ok(Placement::plain(NetworkPlan::None)),
+            NetworkMode::Host => {
+                self.check_alone(container, SHARED)?;
+                Ok(Placement::plain(NetworkPlan::Host))
+            }
+            NetworkMode::None => {
+                self.check_alone(container, PRIVATE)?;
+                Ok(Placement::plain(NetworkPlan::None))
+            }
             NetworkMode::Container(name) => self.share(container, name),
             NetworkMode::Bridge | NetworkMode::User(_) => {
                 let _networks = self.lock_networks(Purpose::Use)?;
@@ -82,6 +88,14 @@ impl Containers<'_> {
                 self.write_state(&container.id, &placed.state)?;
                 Ok(placed)
             }
+        }
+    }
+
+    /// Some networks suffer no other beside them.
+    fn check_alone(&self, container: &ContainerRecord, why: &str) -> Result<()> {
+        match self.connections_of(container)?.len() {
+            0 | 1 => Ok(()),
+            _ => Err(set_up(refused(why))),
         }
     }
 

@@ -20,8 +20,12 @@ use crate::network_settings::{DEFAULT_BRIDGE, PREDEFINED, Pool, Purpose, bridge_
 use crate::{Containers, Error, Result};
 
 /// Containers with a network of others.
-const SHARED: &str = "container sharing network namespace with another container or host cannot be \
+pub(crate) const SHARED: &str = "container sharing network namespace with another container or host cannot be \
                       connected to any other network";
+
+/// Containers without any network.
+pub(crate) const PRIVATE: &str = "container cannot be connected to multiple networks with one of the \
+                                  networks in private (none) mode";
 
 impl Containers<'_> {
     /// Connects a container to a network.
@@ -226,10 +230,7 @@ impl Containers<'_> {
         }
         let is_other = mode != NetworkMode::None || network.settings.driver != "null";
         if (mode == NetworkMode::None || network.settings.driver == "null") && is_other {
-            return Err(refused(
-                "container cannot be connected to multiple networks with one of the networks in private \
-                 (none) mode",
-            ));
+            return Err(refused(PRIVATE));
         }
         Ok(())
     }
@@ -258,7 +259,8 @@ impl Containers<'_> {
             settings: EndpointSettings::default(),
         }];
         for (name, settings) in asked {
-            check_settings(name, settings, None)
+            let known = self.store.read(|query| find_network(query, name)).ok();
+            check_settings(name, settings, known.as_ref())
                 .map_err(|error| refused(format!("invalid config for network {name}: {error}")))?;
             let name = canonical(name);
             match connections.iter_mut().find(|one| one.network == name) {
@@ -366,8 +368,11 @@ pub(crate) fn check_settings(
     if !settings.mac_address.is_empty() && parse_mac(settings.mac_address.trim()).is_none() {
         problems.push(format!("invalid MAC address {}", settings.mac_address));
     }
-    if let (Some(network), Ok(address)) = (network, v4.parse()) {
-        let inside = Pool::of(network)?.subnet.contains(address);
+    if let Some(network) = network.filter(|_| !v4.is_empty()) {
+        let inside = match (v4.parse(), network.settings.subnet_is_chosen) {
+            (Ok(address), true) => Pool::of(network)?.subnet.contains(address),
+            _ => false,
+        };
         if !network.settings.subnet_is_chosen {
             problems.push(
                 "user specified IP address is supported only when connecting to networks with user \
@@ -380,7 +385,7 @@ pub(crate) fn check_settings(
     }
     match problems.is_empty() {
         true => Ok(()),
-        false => Err(refused(format!("invalid endpoint settings:\n{}", problems.join("\n")))),
+        false => Err(refused(format!("invalid endpoint settings: {}", problems.join("; ")))),
     }
 }
 

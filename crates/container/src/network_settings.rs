@@ -172,7 +172,7 @@ pub(crate) fn check(new: &NewNetwork) -> Result<()> {
     let denied =
         |message: String| Err(Error::Network { kind: orlop_types::ErrorKind::Denied, message });
     let invalid = |message: String| Err(Error::Invalid(ParseError::new(message)));
-    if PREDEFINED.iter().any(|(name, _)| *name == new.name) {
+    if new.name == "default" || PREDEFINED.iter().any(|(name, _)| *name == new.name) {
         return denied(format!("operation is not permitted on predefined {} network ", new.name));
     }
     if new.name.trim().is_empty() {
@@ -208,7 +208,7 @@ pub(crate) fn check(new: &NewNetwork) -> Result<()> {
         problems.extend(subnet_problems(subnet));
     }
     if !problems.is_empty() {
-        return invalid(format!("invalid network config:\n{}", problems.join("\n")));
+        return invalid(format!("invalid network config: {}", problems.join("; ")));
     }
     if new.subnets.len() > 1 {
         return denied("bridge driver doesn't support multiple subnets".to_owned());
@@ -338,6 +338,7 @@ pub(crate) fn settings_of(new: &NewNetwork, id: &str, root: &Path) -> Result<Net
     settings.subnet = Some(subnet.to_string());
     settings.ip_range = range.map(|range| range.to_string());
     settings.aux_addresses.clone_from(&asked.aux_addresses);
+    settings.gateway_is_chosen = !asked.gateway.is_empty();
     settings.gateway = Some(match asked.gateway.parse() {
         Ok(gateway) => gateway,
         Err(_) => first_address(&subnet, range.as_ref().unwrap_or(&subnet)),
@@ -413,7 +414,7 @@ mod tests {
             ("10.0.0.0/24", "", "y", "invalid gateway y: invalid address"),
         ] {
             let error = check(&new(subnet, range, gateway)).unwrap_err();
-            assert_eq!(error.to_string(), format!("invalid network config:\n{want}"));
+            assert_eq!(error.to_string(), format!("invalid network config: {want}"));
         }
         assert!(check(&new("10.0.0.0/24", "10.0.0.128/25", "10.0.0.254")).is_ok());
     }

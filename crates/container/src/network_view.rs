@@ -119,7 +119,9 @@ fn ipam_config(network: &NetworkRecord) -> Vec<Value> {
     if let Some(range) = &settings.ip_range {
         config.insert("IPRange".to_owned(), json!(range));
     }
-    if let Some(gateway) = &settings.gateway {
+    // Docker shows the gateway that was asked for, or that of a network of its own choice.
+    let shown = settings.gateway_is_chosen || !settings.subnet_is_chosen;
+    if let Some(gateway) = settings.gateway.filter(|_| shown) {
         config.insert("Gateway".to_owned(), json!(gateway));
     }
     if !settings.aux_addresses.is_empty() {

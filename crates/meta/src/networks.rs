@@ -31,6 +31,8 @@ pub struct NetworkSettings {
     pub aux_addresses: BTreeMap<String, String>,
     /// Whether the user chose the network.
     pub subnet_is_chosen: bool,
+    /// Whether the user chose the gateway.
+    pub gateway_is_chosen: bool,
     /// Options of address management as given.
     pub ipam_options: Option<BTreeMap<String, String>>,
     /// Whether it leads nowhere but to the host.

@@ -51,6 +51,8 @@ pub enum ContainerCommand {
     Diff(Diff),
     /// Export a container's filesystem as a tar archive
     Export(Export),
+    /// List port mappings or a specific mapping for the container
+    Port(super::Port),
     /// Fetch the logs of a container
     Logs(Logs),
     /// List containers

@@ -87,6 +87,17 @@ pub struct CreateNetwork {
     pub name: String,
 }
 
+/// `port`
+#[derive(Debug, Args)]
+pub struct Port {
+    /// Name or id of the container
+    #[arg(value_name = "CONTAINER")]
+    pub container: String,
+    /// Only this port of the container
+    #[arg(value_name = "PRIVATE_PORT[/PROTO]")]
+    pub port: Option<String>,
+}
+
 /// `network connect`
 #[derive(Debug, Args)]
 pub struct ConnectNetwork {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Session, filters, for_each, inspect, is_missing};
 use crate::args::{
-    ConnectNetwork, CreateNetwork, ListNetworks, NetworkGroup, PruneNetworks, RemoveNetworks,
+    ConnectNetwork, CreateNetwork, ListNetworks, NetworkGroup, Port, PruneNetworks, RemoveNetworks,
 };
 use crate::failure::{Failure, Outcome};
 use crate::format::ListStyle;
@@ -55,6 +55,77 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: NetworkGroup) -> Outcome
         NetworkGroup::Prune(args) => prune(session, &args).map_err(named("network prune")),
         NetworkGroup::Rm(args) => remove(session, &args),
     }
+}
+
+/// `port`: where a container's ports are on the host.
+pub fn port(session: &mut Session<'_, '_>, args: &Port) -> Outcome {
+    let document = session.engine.inspect(&args.container, Some(InspectKind::Container))?;
+    let ports = document.pointer("/NetworkSettings/Ports").and_then(Value::as_object);
+    let bindings = |port: &str| -> Vec<String> {
+        let listed = ports.and_then(|ports| ports.get(port)).and_then(Value::as_array);
+        listed.into_iter().flatten().map(host_address).collect()
+    };
+    let mut lines = match &args.port {
+        None => ports
+            .into_iter()
+            .flat_map(|ports| ports.keys())
+            .flat_map(|port| {
+                bindings(port).into_iter().map(move |host| format!("{port} -> {host}"))
+            })
+            .collect(),
+        Some(wanted) => {
+            let (port, protocol) = wanted.split_once('/').unwrap_or((wanted, ""));
+            if let Some(why) = not_a_port(port) {
+                return Err(Failure::new(format!(
+                    "Error: invalid port ({port}): strconv.ParseUint: parsing \"{port}\": {why}"
+                )));
+            }
+            let protocol = if protocol.is_empty() { "tcp" } else { protocol };
+            let found = bindings(&format!("{port}/{protocol}"));
+            if found.is_empty() {
+                return Err(Failure::new(format!(
+                    "Error: No public port '{wanted}' published for {}",
+                    args.container
+                )));
+            }
+            found
+        }
+    };
+    lines.sort_by_cached_key(|line| natural(line));
+    for line in lines {
+        session.streams.line(line)?;
+    }
+    Ok(0)
+}
+
+/// `ADDRESS:PORT` of one binding.
+fn host_address(binding: &Value) -> String {
+    let text = |name: &str| binding.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (ip, port) = (text("HostIp"), text("HostPort"));
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+}
+
+/// Go's words for what is no 16-bit number.
+fn not_a_port(text: &str) -> Option<&'static str> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some("invalid syntax");
+    }
+    text.parse::<u16>().is_err().then_some("value out of range")
+}
+
+/// Makes `80` come before `443`: numbers compare by value.
+fn natural(text: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| letter.is_ascii_digit()).unwrap_or(rest.len());
+        let (word, tail) = rest.split_at(digits);
+        let end = tail.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(tail.len());
+        let (number, after) = tail.split_at(end);
+        parts.push((word.to_owned(), number.parse().unwrap_or(u64::MAX)));
+        rest = after;
+    }
+    parts
 }
 
 fn create(session: &mut Session<'_, '_>, args: &CreateNetwork) -> Outcome {
@@ -286,6 +357,17 @@ fn remove(session: &mut Session<'_, '_>, args: &RemoveNetworks) -> Outcome {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_are_listed_by_their_numbers() {
+        let mut lines = vec!["443/tcp -> 0.0.0.0:1", "80/udp -> x", "80/tcp -> 0.0.0.0:1"];
+        lines.sort_by_cached_key(|line| natural(line));
+        assert_eq!(lines, ["80/tcp -> 0.0.0.0:1", "80/udp -> x", "443/tcp -> 0.0.0.0:1"]);
+        assert_eq!(host_address(&json!({"HostIp": "::", "HostPort": "80"})), "[::]:80");
+        assert_eq!(not_a_port("x"), Some("invalid syntax"));
+        assert_eq!(not_a_port("65536"), Some("value out of range"));
+        assert_eq!(not_a_port("80"), None);
+    }
 
     #[test]
     fn addresses_belong_to_the_subnet_that_holds_them() {
