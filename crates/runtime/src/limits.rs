@@ -3,6 +3,7 @@
 //! Zero, empty and unset leave a limit as it is. Both runtimes make groups in the same places, so
 //! this serves both. Source: Linux `Documentation/admin-guide/cgroup-v1/`, `cgroup-v2.rst`.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,8 @@ pub fn set(group: &ContainerCgroup, wanted: &HostConfig) -> io::Result<()> {
     }
 }
 
-fn write(path: &Path, value: impl ToString) -> io::Result<()> {
-    let value = value.to_string();
+fn write(path: &Path, value: impl fmt::Display) -> io::Result<()> {
+    let value = format!("{value}");
     fs::write(path, &value).map_err(|error| {
         io::Error::new(
             error.kind(),
@@ -60,7 +61,7 @@ impl Legacy<'_> {
         Ok(root.join(self.path))
     }
 
-    fn write(&self, controller: &str, file: &str, value: impl ToString) -> io::Result<()> {
+    fn write(&self, controller: &str, file: &str, value: impl fmt::Display) -> io::Result<()> {
         write(&self.directory(controller)?.join(file), value)
     }
 }

@@ -134,27 +134,15 @@ fn namespaces(plan: &Plan) -> Result<Vec<LinuxNamespace>, StartError> {
     let joined = |pid: Option<i32>, name: &str| {
         pid.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/{name}")))
     };
-    let shared: [(&str, &str, LinuxNamespaceType, &[&str], Option<PathBuf>); 3] = [
-        ("UTS", &config.uts_mode, LinuxNamespaceType::Uts, &["", "private"], None),
-        (
-            "IPC",
-            &config.ipc_mode,
-            LinuxNamespaceType::Ipc,
-            &["", "private", "shareable", "none"],
-            joined(plan.shared.ipc, "ipc"),
-        ),
-        (
-            "PID",
-            &config.pid_mode,
-            LinuxNamespaceType::Pid,
-            &["", "private"],
-            joined(plan.shared.pid, "pid"),
-        ),
-    ];
-    for (name, mode, kind, own, path) in shared {
-        if own.contains(&mode) || path.is_some() {
+    let own: [&str; 4] = ["", "private", "shareable", "none"];
+    for (name, mode, kind, path) in [
+        ("UTS", &config.uts_mode, LinuxNamespaceType::Uts, None),
+        ("IPC", &config.ipc_mode, LinuxNamespaceType::Ipc, joined(plan.shared.ipc, "ipc")),
+        ("PID", &config.pid_mode, LinuxNamespaceType::Pid, joined(plan.shared.pid, "pid")),
+    ] {
+        if own.contains(&mode.as_str()) || path.is_some() {
             namespaces.push((kind, path));
-        } else if mode != "host" {
+        } else if !is_host(mode) {
             return Err(refused(format!("invalid {name} mode: {mode}")));
         }
     }
