@@ -150,7 +150,8 @@ impl Unpacker<'_> {
             && before != Before::Nothing
             && directory_comes != (before == Before::Directory)
         {
-            let path = shown(path.strip_prefix(&*self.options.base).unwrap_or(&path));
+            let relative = path.strip_prefix(&*self.options.base).unwrap_or(&path);
+            let path = shown(relative.strip_prefix(b"/").unwrap_or(relative));
             return Err(Error::OtherKind { path, directory_comes });
         }
         match &entry.kind {

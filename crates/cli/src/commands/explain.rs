@@ -46,34 +46,34 @@ const LAYERS: ListStyle<'static> = ListStyle {
 /// `explain`
 pub fn explain(session: &mut Session<'_, '_>, args: &Explain) -> Outcome {
     let format = session.format(args.format.as_deref());
-    let text = match &args.path {
+    match &args.path {
         None => {
             let explanation = session.engine.container_explain(&args.name)?;
-            shown(format.as_deref(), &explanation, whole)?
+            show(session, format.as_deref(), &explanation, whole)
         }
         Some(path) => {
             let explanation = session.engine.container_explain_path(&args.name, path)?;
-            shown(format.as_deref(), &explanation, |told| Ok(one(told)))?
+            show(session, format.as_deref(), &explanation, |told| Ok(one(told)))
         }
-    };
-    session.streams.out.write_all(text.as_bytes())?;
-    Ok(0)
+    }
 }
 
-/// The document by `--format`, or its text.
-fn shown<T: Serialize>(
+/// Writes the document by `--format`, or its text.
+fn show<T: Serialize>(
+    session: &mut Session<'_, '_>,
     format: Option<&str>,
     explanation: &T,
     text: impl Fn(&T) -> Result<String, Failure>,
-) -> Result<String, Failure> {
+) -> Outcome {
     match format {
-        None | Some("") => text(explanation),
+        None | Some("") => session.streams.out.write_all(text(explanation)?.as_bytes())?,
         Some(chosen) => {
             let document = serde_json::to_value(explanation)
                 .map_err(|error| Failure::new(error.to_string()))?;
-            format::document(chosen, &document)
+            format::document(session.streams.out, chosen, "explanation", &document)?;
         }
     }
+    Ok(0)
 }
 
 /// The tables of all mounts and layers.
