@@ -4,7 +4,8 @@
 //! what it answered. It removes everything that the engine holds after each scenario, so it refuses
 //! to begin on one that holds anything but the image `busybox`. Without it the scenarios are played
 //! against our own debug binary, and every line that differs is shown; `--own` writes our answers
-//! below the lines that are annotated as differences on purpose.
+//! below the lines that are annotated as differences on purpose;
+//! `--binary FILE` takes another build of ours.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ const IMAGE: &str = "busybox:latest";
 struct Options {
     record: Option<String>,
     own: bool,
+    binary: Option<String>,
     topics: Vec<String>,
 }
 
@@ -42,6 +44,7 @@ fn options(words: &[String]) -> Result<Options> {
                     Some(words.next().context("--record: which docker command?")?.clone());
             }
             "--own" => options.own = true,
+            "--binary" => options.binary = Some(words.next().context("--binary: which?")?.clone()),
             word if word.starts_with('-') => bail!("differential: unknown option `{word}`"),
             topic => options.topics.push(topic.to_owned()),
         }
@@ -174,11 +177,11 @@ impl Engine {
 }
 
 fn compare(root: &Path, options: &Options) -> Result<()> {
-    let binary = root.join("target/debug/orlop");
+    let built = || root.join("target/debug/orlop").display().to_string();
+    let binary = options.binary.clone().unwrap_or_else(built);
     let (mut lines, mut wrong) = (0, 0);
     for topic in &options.topics {
-        let compared = differential::compare(topic, &binary.display().to_string())
-            .map_err(anyhow::Error::msg)?;
+        let compared = differential::compare(topic, &binary).map_err(anyhow::Error::msg)?;
         lines += compared.answers.len();
         wrong += compared.wrong.len();
         compared.wrong.iter().for_each(|report| println!("{report}"));

@@ -26,6 +26,7 @@ tasks
   leftovers               lists what tests have left on this machine; fails if there is anything
   differential [TOPIC…]   shows where our debug binary's answers differ from Docker's
       --own               and writes our answers below the lines that differ on purpose
+      --binary FILE       of another build of ours than target/debug/orlop
       --record DOCKER     records Docker's answers with that command; it removes all that the
                           engine behind it holds
   bench [options]         times `run --rm IMAGE true`, interleaved with the peers that are there

@@ -114,6 +114,7 @@ fn ids() -> &'static Replacements {
                 "range of CPUs is from 0.01 to [0-9.]+, as there are only [0-9]+ CPUs",
                 "range of CPUs is from 0.01 to <n>, as there are only <n> CPUs",
             ),
+            (r"docker-import-[0-9]+", "docker-import-<n>"),
             (r"(CPUs are not available - requested \d+, available:) [0-9,-]+", "$1 <cpus>"),
             // A port that the engine chose.
             (r":(3[2-9]|[45][0-9]|6[0-5])[0-9]{3}\b", ":<port>"),
@@ -151,7 +152,25 @@ fn refusal(text: &str) -> String {
         let line = named.map_or(line, without_verb);
         lines.push(line.strip_prefix("Error response from daemon: ").unwrap_or(line));
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    joined(&lines).iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Lines with a list of reasons made one: Docker writes each below a line that ends in a colon, we
+/// write them behind it.
+fn joined(lines: &[&str]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let mut opened = false;
+    for line in lines {
+        match all.last_mut() {
+            Some(before) if before.ends_with(':') || opened => {
+                before.push_str(if before.ends_with(':') { " " } else { "; " });
+                before.push_str(line.strip_prefix("* ").unwrap_or(line));
+                opened = true;
+            }
+            _ => all.push((*line).to_owned()),
+        }
+    }
+    all
 }
 
 /// A message of ours without the verb before it, which stands where Docker names its daemon.
@@ -219,6 +238,8 @@ fn after_a_refusal(line: &str) -> bool {
         || line.starts_with("For more help on how to use Docker")
         || line.starts_with("Error: failed to ")
         || line == "exit status 1"
+        // A log line of Docker's client that comes or not, as the copy is cut off sooner or later.
+        || line.contains("level=error msg=\"Can't add file ")
         || line.starts_with("hint: ")
         || line.starts_with("usage: ")
 }
@@ -266,6 +287,8 @@ mod tests {
         assert_eq!(refusal(count), "'docker rm' requires at least 1 argument\n");
         let again = "Error response from daemon: no such thing\nError: failed to start containers: x\nexit status 1\n";
         assert_eq!(refusal(again), "no such thing\n");
+        let list = "invalid settings:\n* no subnet\n* no address\n";
+        assert_eq!(refusal(list), "invalid settings: no subnet; no address\n");
         assert_eq!(refusal("docker: volume rm: get x: none\n"), "get x: none\n");
         assert_eq!(refusal("docker: create x: too short\n"), "create x: too short\n");
         assert_eq!(refusal("orlop: no such thing\n"), "no such thing\n");
