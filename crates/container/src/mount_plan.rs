@@ -322,5 +322,8 @@ fn of_volume_path(target: &str, volume_driver: &str) -> Result<MountEntry, Parse
 }
 
 #[cfg(test)]
+#[path = "mount_plan_properties.rs"]
+mod properties;
+#[cfg(test)]
 #[path = "mount_plan_tests.rs"]
 mod tests;

@@ -585,3 +585,36 @@ fn events_tell_when_a_volume_is_mounted_by_whom_and_where() {
         "{order}"
     );
 }
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn the_kernel_s_list_of_mounts_goes_from_the_top_down() {
+    let fixture = busybox();
+    let folder = fixture.directory("bound").display().to_string();
+    let bind = format!("{folder}:/z/y/x");
+    let words = [
+        "-v",
+        "deep:/z/y/x/w/v",
+        "--tmpfs",
+        "/z/y",
+        "-v",
+        &bind,
+        "--mount",
+        "src=top,dst=/z",
+        "-v",
+        "/q/r/s",
+        "-v",
+        "q1:/q",
+        "--mount",
+        "type=tmpfs,dst=/q/r",
+    ];
+    let script = "grep -o -e ' /[zq][a-z/]* ' /proc/self/mountinfo";
+    let seen = sh(&fixture, &words, script);
+    let seen: Vec<&str> = seen.ok().lines().map(str::trim).collect();
+    let mut sorted = seen.clone();
+    sorted.sort_by_key(|path| path.matches('/').count());
+    assert_eq!(seen, sorted, "by depth");
+    let all: std::collections::BTreeSet<&str> = seen.into_iter().collect();
+    let want = ["/q", "/q/r", "/q/r/s", "/z", "/z/y", "/z/y/x", "/z/y/x/w/v"];
+    assert_eq!(all.into_iter().collect::<Vec<_>>(), want);
+}
