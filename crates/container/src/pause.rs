@@ -39,12 +39,8 @@ impl Containers<'_> {
         let id = self.id(name)?;
         let _operation = self.lock_operation(&id)?;
         let container = self.settle_locked(&id)?;
-        match container.state.status {
-            ContainerStatus::Paused => {}
-            ContainerStatus::Running | ContainerStatus::Restarting => {
-                return Err(Error::conflict(format!("Container {id} is not paused")));
-            }
-            _ => return Err(Error::conflict(format!("Container {id} is not paused"))),
+        if container.state.status != ContainerStatus::Paused {
+            return Err(Error::conflict(format!("Container {id} is not paused")));
         }
         orlop_sys::fault::point("container.unpause.locked");
         self.group(&container)

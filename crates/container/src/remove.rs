@@ -106,8 +106,7 @@ impl Containers<'_> {
             _ => {}
         }
         self.mark_stopped(container, RestartsAfter::Cancelled)?;
-        self.end(container.clone(), |container, process| self.kill_and_wait(container, process))
-            .map(drop)
+        self.end(container, |container, process| self.kill_and_wait(container, process)).map(drop)
     }
 
     /// Removes a container that does not run; the caller holds the operation lock.

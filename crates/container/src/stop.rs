@@ -57,7 +57,7 @@ impl Containers<'_> {
         let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
         self.mark_stopped(&container, RestartsAfter::Cancelled)?;
         orlop_sys::fault::point("container.stop.marked");
-        let ended = self.end(container, |container, process| {
+        let ended = self.end(&container, |container, process| {
             self.signal(container, process, signal)?;
             self.thaw(container);
             if !wait_process(process, limit)? {
@@ -91,7 +91,7 @@ impl Containers<'_> {
         self.mark_stopped(&container, restarts)?;
         if signal == Signal::KILL {
             return self
-                .end(container, |container, process| self.kill_and_wait(container, process))
+                .end(&container, |container, process| self.kill_and_wait(container, process))
                 .map(drop);
         }
         let Some(process) = open_process(&container)? else {
@@ -113,7 +113,7 @@ impl Containers<'_> {
     /// for each first process that is found. Its restarts must be cancelled already.
     pub(crate) fn end(
         &self,
-        first: ContainerRecord,
+        first: &ContainerRecord,
         end_process: impl Fn(&ContainerRecord, &PidFd) -> Result<()>,
     ) -> Result<ContainerRecord> {
         let mut container = first.clone();
