@@ -67,7 +67,8 @@ impl Containers<'_> {
         }
         let mut config = request.config;
         let mut host_config = request.host_config;
-        let warnings = self.check_request(&config, &mut host_config)?;
+        let mut warnings = self.check_request(&config, &mut host_config)?;
+        warnings.extend(mount_plan::warning(&host_config));
         let images = Images::new(self.store, self.layers);
         let image = images.resolve(&request.image)?;
         let image_config = images.config(&image)?;
@@ -82,6 +83,8 @@ impl Containers<'_> {
             &request.networking.endpoints_config,
         )?;
         let mut mounts = self.mount_plan(&config, &host_config)?;
+        // Before a volume is made for nothing.
+        self.mounted_images(&mounts)?;
         let volumes = match self.make_volumes(&mut mounts) {
             Ok(volumes) => volumes,
             Err(error) => return Err(self.give_up(error, &mounts)),
@@ -116,9 +119,24 @@ impl Containers<'_> {
         self.name_shared_namespaces(host_config)?;
         validate::together(config, host_config)?;
         crate::network_connect::check_mode(config, host_config)?;
+        self.check_links(host_config)?;
         log_options::check(&host_config.log_config)?;
         check_storage_options(host_config, self.layers.driver().name())?;
         Ok(warnings)
+    }
+
+    /// Looks for the containers of `--link`, so that nothing is made when one is not there.
+    fn check_links(&self, host_config: &HostConfig) -> Result<()> {
+        for link in host_config.links.iter().flatten() {
+            let (target, _) = crate::network::split_link(link);
+            self.get(target).map_err(|error| match error {
+                Error::NotFound { .. } => Error::Invalid(ParseError::new(format!(
+                    "could not get container for {target}: {error}"
+                ))),
+                other => other,
+            })?;
+        }
+        Ok(())
     }
 
     /// Makes what the row refers to, then the row.
@@ -342,7 +360,10 @@ fn check_platform(wanted: Option<&str>, image: &ImageConfig, name: &str) -> Resu
     };
     let other = wanted_architecture.is_some_and(|wanted| wanted != image.architecture);
     if os != image.os || other {
-        return Err(Error::Image(orlop_image::Error::NotFound { name: name.to_owned() }));
+        return Err(Error::Invalid(ParseError::new(format!(
+            "image with reference {name} was found but its platform ({}/{}) does not match the specified platform ({wanted})",
+            image.os, image.architecture
+        ))));
     }
     Ok(())
 }

@@ -61,7 +61,7 @@ impl Containers<'_> {
             .map_err(system("execute again", &self.settings.executable))?;
         process::become_subreaper().map_err(system("prepare to run in", Path::new(name)))?;
         let id = self.note_exec(&container, request)?;
-        let words = request.args.join(" ");
+        let words = crate::exec_instance::event_words(request);
         let begun =
             [(format!("exec_create: {words}"), None), (format!("exec_start: {words}"), None)];
         self.log_exec(&container, &begun, &id)?;

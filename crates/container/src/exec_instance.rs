@@ -33,12 +33,20 @@ pub struct ExecStart {
     pub console_size: (u16, u16),
 }
 
+/// A command as events have it: the program, a space, its arguments, of which there may be none.
+pub(crate) fn event_words(request: &ExecRequest) -> String {
+    match request.args.split_first() {
+        Some((program, arguments)) => format!("{program} {}", arguments.join(" ")),
+        None => String::new(),
+    }
+}
+
 impl Containers<'_> {
     /// Prepares a process in a running container.
     pub fn exec_create(&self, name: &str, request: &ExecRequest) -> Result<ExecId> {
         let container = self.running_for_exec(name, request)?;
         let id = self.note_exec(&container, request)?;
-        let action = format!("exec_create: {}", request.args.join(" "));
+        let action = format!("exec_create: {}", event_words(request));
         self.log_exec(&container, &[(action, None)], &id)?;
         Ok(id)
     }
@@ -56,7 +64,7 @@ impl Containers<'_> {
         record.console_size = start.console_size;
         record.request.detach = start.detach;
         exec_record::write(&run_dir, &record)?;
-        let action = format!("exec_start: {}", record.request.args.join(" "));
+        let action = format!("exec_start: {}", event_words(&record.request));
         self.log_exec(&container, &[(action, None)], id)?;
         orlop_sys::fault::point("exec.start.claimed");
         let launched = launch_added(

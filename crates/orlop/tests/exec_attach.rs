@@ -207,7 +207,7 @@ fn a_detached_process_is_known_by_its_id_until_it_has_ended_and_after() {
     let command = "sh -c sleep 2; exit 42";
     let expected = format!(
         "create\nstart\nexec_create: {command}\nexec_start: {command}\nexec_die\n\
-         exec_create: nosuch\nexec_start: nosuch"
+         exec_create: nosuch \nexec_start: nosuch "
     );
     assert_eq!(told, expected);
     // A stopped container has forgotten them.
