@@ -1,5 +1,7 @@
 //! `--format`: lists as tables, JSON or templates; documents as indented JSON or templates.
 
+use std::io::Write;
+
 use orlop_template::{Error, ListTemplate, Template, escaped_json};
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
@@ -71,7 +73,7 @@ fn json_lines(rows: &[Value]) -> String {
 pub const LABEL: &str = "Label";
 
 /// Exit code of `inspect` for what is no template, as in Docker.
-const BAD_TEMPLATE: i32 = 64;
+pub const BAD_TEMPLATE: i32 = 64;
 
 /// The template of `inspect --format`, `info --format` and the like.
 fn document_template(text: &str) -> Result<Template, Failure> {
@@ -80,15 +82,23 @@ fn document_template(text: &str) -> Result<Template, Failure> {
     })
 }
 
-/// Renders one document: as JSON in one line, or by a template.
-pub fn document(format: &str, document: &Value) -> Result<String, Failure> {
-    match format {
-        "json" => Ok(format!("{document}\n")),
-        template => match document_template(template)?.render(document) {
-            Ok(text) => Ok(text + "\n"),
-            Err(error) => Err(Failure::new(error.to_string())),
-        },
+/// Shows one document: as JSON in one line, or by a template, whose name messages have.
+pub fn document(
+    out: &mut dyn Write,
+    format: &str,
+    name: &'static str,
+    document: &Value,
+) -> Result<(), Failure> {
+    if format == "json" {
+        return Ok(writeln!(out, "{document}")?);
     }
+    let template = Template::parse_named(name, format).map_err(|error| {
+        Failure::new(format!("template parsing error: {error}")).with_code(BAD_TEMPLATE)
+    })?;
+    let rendered = template.render_typed(document);
+    // As in Docker, there always is a line.
+    writeln!(out, "{}", rendered.as_deref().unwrap_or_default())?;
+    rendered.map(drop).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// How `inspect` shows documents.
@@ -97,8 +107,10 @@ pub enum View {
     Indented,
     /// As one array in one line.
     Compact,
-    /// By a template, a line for each.
+    /// By a template, a line for each: over the typed document, or else over plain JSON.
     Template(Template),
+    /// By a template over the typed document only.
+    Typed(Template),
 }
 
 impl View {
@@ -120,12 +132,16 @@ impl View {
             Self::Compact => {
                 return (format!("{}\n", Value::Array(documents.to_vec())), Vec::new());
             }
-            Self::Template(template) => template,
+            Self::Template(template) | Self::Typed(template) => template,
         };
         let mut text = String::new();
         let mut failures = Vec::new();
         for document in documents {
-            match template.render(document) {
+            let rendered = match self {
+                Self::Typed(_) => template.render_typed(document),
+                _ => template.render(document),
+            };
+            match rendered {
                 Ok(rendered) => text.push_str(&(rendered + "\n")),
                 Err(error) => {
                     failures.push(Failure::new(format!("template parsing error: {error}")));
@@ -202,11 +218,19 @@ mod tests {
     #[test]
     fn one_document_is_a_line_or_a_template() {
         let one = json!({"Id": "a"});
-        assert_eq!(document("json", &one).unwrap(), "{\"Id\":\"a\"}\n");
-        assert_eq!(document("{{.Id}}", &one).unwrap(), "a\n");
+        let show = |format: &str| {
+            let mut out = Vec::new();
+            let why = document(&mut out, format, "x", &one).err().map(|failure| failure.why);
+            (String::from_utf8(out).unwrap(), why)
+        };
+        assert_eq!(show("json"), ("{\"Id\":\"a\"}\n".to_owned(), None));
+        assert_eq!(show("{{.Id}}"), ("a\n".to_owned(), None));
         assert_eq!(
-            document("{{.Nope}}", &one).unwrap_err().why,
-            "template: :1:2: executing \"\" at <.Nope>: map has no entry for key \"Nope\""
+            show("{{.Nope}}"),
+            (
+                "\n".to_owned(),
+                Some("template: x:1:2: executing \"x\" at <.Nope>: can't evaluate field Nope in type struct".to_owned())
+            )
         );
     }
 

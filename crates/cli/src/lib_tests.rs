@@ -169,8 +169,8 @@ fn version_needs_no_store() {
         orlop("version --format {{.Nope}}"),
         (
             1,
-            String::new(),
-            "orlop: version: template: :1:2: executing \"\" at <.Nope>: map has no entry for key \"Nope\"\n"
+            "\n".to_owned(),
+            "orlop: version: template: version:1:2: executing \"version\" at <.Nope>: can't evaluate field Nope in type system.versionInfo\n"
                 .to_owned()
         )
     );

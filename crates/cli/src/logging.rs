@@ -17,9 +17,10 @@ const OWN_TARGETS: &str = "orlop";
 pub fn start(level: LevelFilter) {
     let foreign = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
     let targets = Targets::new().with_default(foreign).with_target(OWN_TARGETS, level);
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(std::io::stderr().is_terminal() && !no_color);
     // The only failure is a subscriber that is already there, which then keeps its place.
     let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
 }

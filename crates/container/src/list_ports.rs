@@ -85,7 +85,12 @@ pub(crate) fn text(ports: &[ListedPort]) -> String {
                 (group.first, group.last) = (number, number);
             }
             None => {
-                groups.push(Group { address, protocol: port.protocol, first: number, last: number })
+                groups.push(Group {
+                    address,
+                    protocol: port.protocol,
+                    first: number,
+                    last: number,
+                });
             }
         }
     }

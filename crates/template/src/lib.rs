@@ -33,16 +33,20 @@ pub use table::align;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The text is not a template.
-    #[error("template: :{line}: {why}")]
+    #[error("template: {name}:{line}: {why}")]
     Parse {
+        /// The template's name, mostly empty.
+        name: &'static str,
         /// Line, from 1.
         line: usize,
         /// Why.
         why: String,
     },
     /// The template could not be carried out.
-    #[error("template: :{line}:{column}: executing \"\" at <{at}>: {why}")]
+    #[error("template: {name}:{line}:{column}: executing \"{name}\" at <{at}>: {why}")]
     Execute {
+        /// The template's name, mostly empty.
+        name: &'static str,
         /// Line, from 1.
         line: usize,
         /// Bytes before the place in its line.
@@ -61,13 +65,13 @@ impl Error {
         ErrorKind::InvalidInput
     }
 
-    fn of_parser(error: &TemplateError) -> Self {
+    fn of_parser(name: &'static str, error: &TemplateError) -> Self {
         match error {
             TemplateError::Lex { line, message, .. }
             | TemplateError::Parse { line, message, .. } => {
-                Self::Parse { line: (*line).max(1), why: message.clone() }
+                Self::Parse { name, line: (*line).max(1), why: message.clone() }
             }
-            other => Self::Parse { line: 1, why: other.to_string() },
+            other => Self::Parse { name, line: 1, why: other.to_string() },
         }
     }
 }
@@ -78,12 +82,27 @@ pub fn escaped_json(document: &Json) -> String {
     value::escaped(document)
 }
 
+/// An `{{end}}` or `{{else}}` that ends nothing: the parser stops there without a word, and drops what
+/// follows. A mark at the end that is not found again shows it.
+fn stray_word(text: &str) -> Option<&'static str> {
+    const MARK: &str = "\u{2}";
+    let marked = format!("{text}{MARK}");
+    let (list, _) = Parser::new(&marked, "{{", "}}").ok()?.parse().ok()?;
+    let is_whole = match list.nodes.last() {
+        Some(gotmpl::parse::Node::Text(last)) => last.text.ends_with(MARK),
+        _ => false,
+    };
+    let has_else = text.contains("else") && !text.contains("end");
+    (!is_whole).then_some(if has_else { "{{else}}" } else { "{{end}}" })
+}
+
 /// What every function here returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A parsed template.
 #[derive(Debug)]
 pub struct Template {
+    name: &'static str,
     source: String,
     body: ListNode,
     defined: BTreeMap<SmolStr, ListNode>,
@@ -95,17 +114,29 @@ impl Template {
     /// # Errors
     /// [`Error::Parse`].
     pub fn parse(text: &str) -> Result<Self> {
-        let parser = Parser::new(text, "{{", "}}").map_err(|error| Error::of_parser(&error))?;
-        let (body, defines) = parser.parse().map_err(|error| Error::of_parser(&error))?;
+        Self::parse_named("", text)
+    }
+
+    /// Parses a template that has a name in messages.
+    ///
+    /// # Errors
+    /// [`Error::Parse`].
+    pub fn parse_named(name: &'static str, text: &str) -> Result<Self> {
+        let wrong = |error: TemplateError| Error::of_parser(name, &error);
+        let parser = Parser::new(text, "{{", "}}").map_err(wrong)?;
+        let (body, defines) = parser.parse().map_err(wrong)?;
+        if let Some(word) = stray_word(text) {
+            return Err(Error::Parse { name, line: 1, why: format!("unexpected {word}") });
+        }
         let is_function = |name: &str| functions::all(name).is_some();
         let lists = std::iter::once(&body).chain(defines.iter().map(|define| &define.body));
         for list in lists {
             if let Some((line, why)) = syntax::mistake(list, false, &is_function) {
-                return Err(Error::Parse { line: line.max(1), why });
+                return Err(Error::Parse { name, line: line.max(1), why });
             }
         }
         let defined = defines.into_iter().map(|define| (define.name, define.body)).collect();
-        Ok(Self { source: text.to_owned(), body, defined })
+        Ok(Self { name, source: text.to_owned(), body, defined })
     }
 
     /// Renders one document: typed as Docker's client has it, or else as plain JSON.
@@ -134,7 +165,7 @@ impl Template {
             let before = self.source.get(..failed.pos.offset).unwrap_or(&self.source);
             let column = before.rsplit('\n').next().unwrap_or_default().len();
             let line = before.matches('\n').count() + 1;
-            Error::Execute { line, column, at: failed.at, why: failed.why }
+            Error::Execute { name: self.name, line, column, at: failed.at, why: failed.why }
         })
     }
 }

@@ -66,7 +66,19 @@ pub(crate) fn typed(document: &Json) -> Value {
     };
     match known {
         Some(known) => of_type(&Type::Struct(known), Some(document)),
-        None => guess("", document),
+        None => guess_named(document_type(document), "", document),
+    }
+}
+
+/// Go's name of the type of a document that has no type here.
+fn document_type(document: &Json) -> &'static str {
+    let has = |name: &str| document.get(name).is_some();
+    if has("ServerVersion") {
+        "system.dockerInfo"
+    } else if has("Client") {
+        "system.versionInfo"
+    } else {
+        "struct"
     }
 }
 
@@ -182,6 +194,15 @@ fn of_number(number: &serde_json::Number) -> Value {
 
 /// A value of a type that is not known.
 fn guess(field: &str, json: &Json) -> Value {
+    let type_name = match field {
+        "Client" => "system.clientVersion",
+        "Server" => "types.Version",
+        _ => "struct",
+    };
+    guess_named(type_name, field, json)
+}
+
+fn guess_named(type_name: &'static str, field: &str, json: &Json) -> Value {
     match json {
         Json::Null if types::is_list(field) => of_type(&Type::List(&Type::Guess, "[]string"), None),
         Json::Null if types::is_map(field) => of_type(&types::STRINGS, None),
@@ -207,7 +228,7 @@ fn guess(field: &str, json: &Json) -> Value {
             json: json.clone(),
             labels: None,
             escapes: false,
-            type_name: "struct",
+            type_name,
         })),
     }
 }

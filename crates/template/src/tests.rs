@@ -251,9 +251,10 @@ fn mistakes_are_told_in_docker_s_words() {
         "{{if}}",
         "{{end}}",
         "{{range .Mounts}}",
+        "{{else}}x",
+        "a{{end}}b",
         "{{.Name | }}",
         "{{\"a}}",
-        "{{json.}}",
     ] {
         let told = render(broken, &running);
         assert!(told.starts_with("E template: :1: "), "{broken}: {told}");
@@ -281,7 +282,7 @@ fn volumes_and_unknown_documents() {
         typed.to_string(),
         "template: :1:2: executing \"\" at <.Foo>: can't evaluate field Foo in type volume.Volume"
     );
-    let info = json!({"Driver": "overlay", "DriverStatus": [["a", "b"]], "Labels": null, "Plugins": {"Volume": ["local"]}});
+    let info = json!({"ServerVersion": "1", "Driver": "overlay", "DriverStatus": [["a", "b"]], "Labels": null, "Plugins": {"Volume": ["local"]}});
     assert_eq!(
         render("{{.Driver}} {{.DriverStatus}} {{.Plugins}} {{.Labels}}", &info),
         "overlay [[a b]] {[local]} map[]"

@@ -21,11 +21,11 @@ pub fn info(session: &mut Session<'_, '_>, args: &Info) -> Outcome {
         fields.insert("ClientInfo".to_owned(), client_info());
     }
     let chosen = session.format(args.format.as_deref());
-    let text = match chosen.as_deref().map(str::trim) {
-        None | Some("") => layout(&document),
-        Some(format) => format::document(format, &document)?,
-    };
-    session.streams.out.write_all(text.as_bytes())?;
+    let out = &mut *session.streams.out;
+    match chosen.as_deref() {
+        None | Some("") => out.write_all(layout(&document).as_bytes())?,
+        Some(format) => format::document(out, format, "", &document)?,
+    }
     Ok(0)
 }
 
@@ -123,12 +123,12 @@ fn shown(value: &Value) -> String {
 /// `version`
 pub fn version(streams: &mut Streams<'_>, args: &Info, default_format: Option<&str>) -> Outcome {
     let document = version_document();
-    let text = match args.format.as_deref().or(default_format).map(str::trim) {
-        None | Some("") => version_layout(&document),
-        Some(format) => format::document(format, &document)
+    let out = &mut *streams.out;
+    match args.format.as_deref().or(default_format) {
+        None | Some("") => out.write_all(version_layout(&document).as_bytes())?,
+        Some(format) => format::document(out, format, "version", &document)
             .map_err(|failure: Failure| failure.during("version"))?,
-    };
-    streams.out.write_all(text.as_bytes())?;
+    }
     Ok(0)
 }
 

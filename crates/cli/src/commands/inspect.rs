@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Session;
 use crate::args::{Inspect, InspectContainers};
 use crate::failure::{Failure, Outcome};
-use crate::format;
+use crate::format::View;
 
 /// Types that Docker names in its refusal of another one.
 const TYPES: &str = "must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\"";
@@ -40,7 +40,8 @@ pub fn any(session: &mut Session<'_, '_>, args: &Inspect) -> Outcome {
         }
         Some(other) => return Err(refuse(&format!("unknown type: \"{other}\""), true)),
     };
-    show(session, &args.names, args.format.as_deref(), kind, Sizes::shown_if(args.size))
+    let view = view(session, args.format.as_deref())?;
+    show(session, &args.names, &view, kind, Sizes::shown_if(args.size))
 }
 
 fn refuse(why: &str, lists_types: bool) -> Failure {
@@ -52,7 +53,8 @@ fn refuse(why: &str, lists_types: bool) -> Failure {
 pub fn containers(session: &mut Session<'_, '_>, args: &InspectContainers) -> Outcome {
     let InspectContainers { size, inspect } = args;
     let kind = Some(InspectKind::Container);
-    show(session, &inspect.names, inspect.format.as_deref(), kind, Sizes::shown_if(*size))
+    let view = view(session, inspect.format.as_deref())?;
+    show(session, &inspect.names, &view, kind, Sizes::shown_if(*size))
 }
 
 /// Every other kind of object.
@@ -62,23 +64,29 @@ pub fn inspect(
     format: Option<&str>,
     kind: Option<InspectKind>,
 ) -> Outcome {
-    show(session, names, format, kind, Sizes::Left)
+    let view = match view(session, format)? {
+        // Docker shows volumes as its client has them, and nothing else.
+        View::Template(template) if kind == Some(InspectKind::Volume) => View::Typed(template),
+        other => other,
+    };
+    show(session, names, &view, kind, Sizes::Left)
+}
+
+/// Made before anything is looked for: a wrong template is wrong for every object.
+fn view(session: &Session<'_, '_>, format: Option<&str>) -> Result<View, Failure> {
+    View::parse(session.format(format).as_deref()).map_err(|failure| failure.during("inspect"))
 }
 
 /// Prints what was found, then tells about what was not.
 fn show(
     session: &mut Session<'_, '_>,
     names: &[String],
-    format: Option<&str>,
+    view: &View,
     kind: Option<InspectKind>,
     sizes: Sizes,
 ) -> Outcome {
     let mut found: Vec<Value> = Vec::new();
     let mut failures = Vec::new();
-    let chosen = session.format(format);
-    // Before anything is looked for: a wrong template is wrong for every object.
-    let view =
-        format::View::parse(chosen.as_deref()).map_err(|failure| failure.during("inspect"))?;
     for name in names {
         match session.engine.inspect(name, kind) {
             Ok(mut document) => {

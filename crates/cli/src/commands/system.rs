@@ -49,15 +49,15 @@ pub fn container_ended(session: &mut Session<'_, '_>, id: &str) -> Outcome {
 fn check(session: &mut Session<'_, '_>, args: &Check) -> Outcome {
     let report = session.engine.system_check(if args.repair { Repair::Yes } else { Repair::No })?;
     let chosen = session.format(args.format.as_deref());
-    let text = match chosen.as_deref().map(str::trim) {
-        None | Some("") => report_text(&report),
+    let out = &mut *session.streams.out;
+    match chosen.as_deref() {
+        None | Some("") => out.write_all(report_text(&report).as_bytes())?,
         Some(format) => {
             let document = serde_json::to_value(&report)
                 .map_err(|error| Failure::new(format!("write the report: {error}")))?;
-            format::document(format, &document)?
+            format::document(out, format, "", &document)?;
         }
-    };
-    session.streams.out.write_all(text.as_bytes())?;
+    }
     let broken = report
         .findings
         .iter()
@@ -95,8 +95,13 @@ fn events(session: &mut Session<'_, '_>, args: &Events) -> Outcome {
     let chosen = session.format(args.format.as_deref());
     let template = match chosen.as_deref().map(str::trim) {
         None | Some("") => None,
-        Some("json") => Some(Template::parse("{{json .}}")?),
-        Some(text) => Some(Template::parse(text)?),
+        Some(text) => {
+            let text = if text == "json" { "{{json .}}" } else { text };
+            Some(Template::parse(text).map_err(|error| {
+                Failure::new(format!("Error parsing format: {error}"))
+                    .with_code(format::BAD_TEMPLATE)
+            })?)
+        }
     };
     let query = EventQuery {
         since: args.since.as_deref().map(moment).transpose()?,
