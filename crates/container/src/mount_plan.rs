@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use orlop_types::ParseError;
-use orlop_types::config::{Mount, Set};
+use orlop_types::config::{HostConfig, Mount, Set};
 use orlop_types::mount::{
     VolumeFlag, VolumeSource, check_mount, check_tmpfs_target, clean_path, merge_tmpfs_options,
 };
@@ -177,6 +177,22 @@ pub fn plan(requests: &Requests<'_>) -> Result<Vec<MountEntry>, ParseError> {
     // The map has sorted by target already; a stable sort by depth keeps that among equals.
     ordered.sort_by_key(|entry| entry.target.matches('/').count());
     Ok(ordered)
+}
+
+/// What the user may not expect of `--volume-driver`.
+pub fn warning(host_config: &HostConfig) -> Option<String> {
+    let without_driver = |mount: &Mount| {
+        let options = mount.volume_options.as_ref();
+        let driver = options.and_then(|options| options.driver_config.as_ref());
+        mount.kind == "volume" && driver.is_none_or(|driver| driver.name.is_empty())
+    };
+    let is_ignored = !host_config.volume_driver.is_empty()
+        && host_config.mounts.iter().flatten().any(without_driver);
+    is_ignored.then(|| {
+        "the container-wide volume-driver configuration is ignored for volumes specified via 'mount'. \
+         Use '--mount type=volume,volume-driver=...' instead"
+            .to_owned()
+    })
 }
 
 /// Two requests of the user for one target are an error: one of them would be lost without a word.

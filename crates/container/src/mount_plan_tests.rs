@@ -137,3 +137,32 @@ fn image_volumes_must_be_absolute_and_not_the_root() {
         assert_eq!(plan(&requests).unwrap_err().to_string(), text);
     }
 }
+
+#[test]
+fn a_volume_driver_that_is_not_heeded_is_told() {
+    let host = |driver: &str, mounts: Vec<Mount>| HostConfig {
+        volume_driver: driver.to_owned(),
+        mounts: Some(mounts),
+        ..HostConfig::default()
+    };
+    let mut named = mount("volume", "v", "/v");
+    named.volume_options = Some(VolumeOptions {
+        driver_config: Some(orlop_types::config::DriverConfig {
+            name: "local".to_owned(),
+            ..Default::default()
+        }),
+        ..VolumeOptions::default()
+    });
+    let told = warning(&host("local", vec![mount("volume", "v", "/v")])).unwrap();
+    assert!(
+        told.starts_with("the container-wide volume-driver configuration is ignored"),
+        "{told}"
+    );
+    for quiet in [
+        host("", vec![mount("volume", "v", "/v")]),
+        host("local", vec![mount("bind", "/h", "/v")]),
+        host("local", vec![named]),
+    ] {
+        assert_eq!(warning(&quiet), None);
+    }
+}

@@ -481,7 +481,19 @@ fn an_image_is_mounted_read_only_and_kept_by_the_mount() {
         "true",
     ]);
     assert!(refused.code == 125 && refused.stderr.contains("No such image: nothing"), "{refused}");
+    let both =
+        ["run", "--rm", "-v", "fresh:/v", "--mount", "type=image,src=nothing,dst=/i", "busybox"];
+    fixture.fails(125, &both);
     assert_eq!(volumes(&fixture), Vec::<String>::new());
+    // The image stays as long as something mounts it.
+    fixture.ok(&["create", "--name", "user", "--mount", whole, "busybox", "true"]);
+    let refused = fixture.fails(1, &["rmi", "odd"]);
+    assert!(
+        refused.contains("is using its referenced image") || refused.contains("is being used"),
+        "{refused}"
+    );
+    fixture.ok(&["rm", "user"]);
+    fixture.ok(&["rmi", "odd"]);
 }
 
 #[test]
