@@ -6,6 +6,7 @@
 //! seconds, and a crash between the steps is finished by the next sweep.
 
 use orlop_meta::{ContainerRecord, ContainerStatus, Durability, TrashKind, TrashRecord};
+use orlop_runtime::record;
 use orlop_types::{ContainerId, VolumeName};
 use orlop_volume::{Removal, Volumes};
 
@@ -193,12 +194,7 @@ impl Containers<'_> {
         orlop_sys::fault::point("container.remove.volumes");
         let run_dir = self.store.paths.container_run(id);
         self.wait_for_monitor(id, MONITOR_END_TIMEOUT)?;
-        match std::fs::remove_dir_all(&run_dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(crate::error::system("remove", &run_dir)(error))
-            }
-            _ => Ok(()),
-        }
+        record::remove_run_dir(&run_dir).map_err(crate::error::system("remove", &run_dir))
     }
 }
 

@@ -128,12 +128,7 @@ impl Containers<'_> {
             Some(container) => release(query, &container, crate::now_ns()),
             None => Ok(query.endpoints_delete(id)?),
         })?;
-        match std::fs::remove_dir_all(&run_dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(crate::error::system("remove", &run_dir)(error))
-            }
-            _ => Ok(()),
-        }
+        record::remove_run_dir(&run_dir).map_err(crate::error::system("remove", &run_dir))
     }
 
     /// Undoes starts that were cut off, so that their ports and addresses are free again; those that

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use orlop_meta::{ContainerRecord, ContainerStatus, Durability};
-use orlop_runtime::record::{Liveness, liveness};
+use orlop_runtime::record::{self, Liveness, liveness};
 use orlop_runtime::{StartError, attach, launch};
 use orlop_sys::mount::RootfsRecipe;
 use orlop_types::ContainerId;
@@ -157,11 +157,9 @@ impl Containers<'_> {
     fn clear_run_dir(&self, id: &ContainerId) -> Result<()> {
         self.wait_for_monitor(id, MONITOR_END_TIMEOUT)?;
         let run_dir = self.store.paths.container_run(id);
-        match std::fs::remove_dir_all(&run_dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(system("remove", &run_dir)(error))
-            }
-            _ => {
+        match record::remove_run_dir(&run_dir) {
+            Err(error) => Err(system("remove", &run_dir)(error)),
+            Ok(()) => {
                 orlop_sys::fault::point("container.start.cleared");
                 // Records of the new run count from one again.
                 self.store.write(Durability::Lazy, |query| {

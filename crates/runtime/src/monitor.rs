@@ -327,7 +327,7 @@ fn remove_run_dir(plan: &Plan) -> Result<(), Error> {
         _ => {}
     }
     std::fs::remove_dir(&stage).map_err(Error::file("remove", stage))?;
-    std::fs::remove_dir_all(&plan.run_dir).map_err(Error::file("remove", &plan.run_dir))
+    crate::record::remove_run_dir(&plan.run_dir).map_err(Error::file("remove", &plan.run_dir))
 }
 
 /// Ends a container that can no longer be served, and waits for it.

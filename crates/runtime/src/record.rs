@@ -159,6 +159,26 @@ pub fn forget(run_dir: &Path, folded: u64) -> Result<(), Error> {
     Ok(())
 }
 
+/// How often a run directory is emptied again because somebody wrote into it meanwhile.
+const REMOVE_ATTEMPTS: u32 = 100;
+
+/// Removes a run directory with everything in it; succeeds when there is none.
+///
+/// An `exec` or a `stop` that has not noticed the container's end may still write a file there: each
+/// writes a few at most, so emptying it again gets to an end.
+pub fn remove_run_dir(run_dir: &Path) -> io::Result<()> {
+    for attempt in 1.. {
+        match fs::remove_dir_all(run_dir) {
+            Err(error)
+                if error.kind() == io::ErrorKind::DirectoryNotEmpty
+                    && attempt < REMOVE_ATTEMPTS => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            other => return other,
+        }
+    }
+    Ok(())
+}
+
 /// How many records nobody has folded yet.
 pub(crate) fn count(run_dir: &Path) -> usize {
     numbers(&run_dir.join("records")).map_or(0, |numbers| numbers.len())
