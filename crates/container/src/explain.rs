@@ -296,10 +296,7 @@ impl Containers<'_> {
         let Some(placed) = opened.placed.get(at) else { return Ok(String::new()) };
         let beneath = self.beneath(opened, &placed.target, &placed.target)?;
         // An empty place was only made to mount on.
-        let told = beneath.iter().find(|line| {
-            line.object.kind != "directory" && line.object.size_bytes > 0
-                || line.object.kind == "directory" && line.object.size_bytes > 0
-        });
+        let told = beneath.iter().find(|line| line.object.size_bytes > 0);
         Ok(told
             .map(|line| match line.object.kind.as_str() {
                 "directory" => {

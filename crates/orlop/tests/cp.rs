@@ -125,10 +125,10 @@ fn every_rule_of_the_table_into_a_container() {
     // kinds that do not replace each other
     inside(&fixture, "mkdir -p /t/k/f /t/k2 && echo x > /t/k2/d");
     let refused = cp("f", "/t/k");
-    let message = "cannot overwrite directory \"/t/k/f\" with non-directory \"/t/k\"";
+    let message = "cannot overwrite directory \"f\" with non-directory \"/t/k\"";
     assert!(refused.fails(1).contains(message), "{refused}");
     let refused = cp("d", "/t/k2");
-    let message = "cannot overwrite non-directory \"/t/k2/d\" with directory \"/t/k2\"";
+    let message = "cannot overwrite non-directory \"d\" with directory \"/t/k2\"";
     assert!(refused.fails(1).contains(message), "{refused}");
     let refused = cp("f", "/t/null");
     refused.ok();
@@ -335,7 +335,7 @@ fn mounts_are_respected() {
     let tar = Tar::new().file("rw", b"a file over a volume").finish();
     let refused = fixture.orlop_with_input(&["cp", "-", "web:/"], &tar);
     assert!(
-        refused.fails(1).contains("cannot overwrite directory \"/rw\" with non-directory \"/\"")
+        refused.fails(1).contains("cannot overwrite directory \"rw\" with non-directory \"/\"")
     );
     assert_eq!(inside(&fixture, "cat /etc/hosts; grep -c /etc/hosts /proc/self/mountinfo"), hosts);
     assert_eq!(inside(&fixture, "cat /rw/f"), "content");
@@ -616,4 +616,30 @@ fn owners_and_the_last_line() {
     assert_eq!(told.stderr, "Successfully copied 2.05kB to web:/t/kept\n");
     let told = fixture.orlop(&["cp", "--quiet=false", "web:/t/kept", text(&out)]);
     assert_eq!(told.stderr, format!("Successfully copied 2.05kB to {}\n", text(&out)));
+}
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn sockets_are_no_files() {
+    let fixture = fixture!();
+    fixture.busybox();
+    let bound = fixture.directory("bound");
+    let bind = format!("{}:/bind", text(&bound));
+    fixture.ok(&["run", "-d", "--name", "web", "-v", &bind, "busybox", "sleep", "1000"]);
+    let socket = bound.join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let refused = fixture.fails(1, &["cp", text(&socket), "web:/copy"]);
+    assert!(refused.contains("it is a socket, which archives cannot hold"), "{refused}");
+    let file = fixture.directory("src").join("f");
+    fs::write(&file, "x").unwrap();
+    let refused = fixture.fails(1, &["cp", text(&file), "web:/bind/socket"]);
+    let message =
+        "destination \"web:/bind/socket\" must be a directory or a regular file: got a socket";
+    assert!(refused.contains(message), "{refused}");
+    let refused = fixture.fails(1, &["cp", "web:/etc/passwd", text(&socket)]);
+    assert!(refused.contains("must be a directory or a regular file: got a socket"), "{refused}");
+    // Beside other files it is left out, as Docker does.
+    fs::write(bound.join("g"), "g").unwrap();
+    fixture.ok(&["cp", text(&bound), "web:/copy"]);
+    assert_eq!(inside(&fixture, "ls /copy"), "g");
 }

@@ -176,7 +176,11 @@ fn mounts_are_told_with_their_reasons_and_what_they_hide() {
             "{memory:?}"
         );
         let kernel = told(&fixture, "web", "/proc/version");
-        assert!(kernel[1].contains("proc on /proc, while the container runs"), "{kernel:?}");
+        let when = if stopped { ", while the container runs" } else { "" };
+        assert_eq!(
+            kernel[1],
+            format!("{}proc on /proc{when}", if stopped { "would be  " } else { "from      " })
+        );
         let hosts = told(&fixture, "web", "/etc/hosts");
         assert!(hosts[1].starts_with("from      engine "), "{hosts:?}");
         let link = told(&fixture, "web", "/link/f");

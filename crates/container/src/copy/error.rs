@@ -51,7 +51,7 @@ pub enum CopyError {
     OtherKind {
         /// What is there.
         there: &'static str,
-        /// Its path.
+        /// Its path below the directory that was copied into.
         path: String,
         /// What comes.
         comes: &'static str,
@@ -109,7 +109,7 @@ impl CopyError {
         move |source| Self::Local { operation, path: path.to_owned(), source }
     }
 
-    /// Says with full paths what an archive could not replace.
+    /// Says in Docker's words what an archive could not replace.
     pub(crate) fn of_unpacking(error: orlop_archive::Error, base: &str) -> Self {
         match error {
             orlop_archive::Error::OtherKind { path, directory_comes } => {
@@ -117,7 +117,7 @@ impl CopyError {
                 let base = if base.is_empty() { "/" } else { base };
                 Self::OtherKind {
                     there: word(!directory_comes),
-                    path: format!("{}/{path}", base.trim_end_matches('/')),
+                    path,
                     comes: word(directory_comes),
                     base: base.to_owned(),
                 }

@@ -160,7 +160,9 @@ impl ContainerFiles<'_> {
         let stat = match stat {
             Ok(stat) => stat,
             // Whether the parent is there shows when the archive is unpacked.
-            Err(Error::Copy(CopyError::Missing { .. } | CopyError::Local { .. })) => {
+            Err(Error::Copy(
+                CopyError::Missing { .. } | CopyError::Local { .. } | CopyError::EmptyPath,
+            )) => {
                 return Ok(nothing(target));
             }
             Err(error) => return Err(error),

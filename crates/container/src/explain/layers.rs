@@ -75,9 +75,8 @@ pub(crate) fn in_trees(layers: &[Root], path: &Path) -> Result<Vec<Version>> {
     for (layer, stat) in stats.iter().enumerate() {
         let below = stats.get(layer + 1).copied().flatten();
         let role = match (stat, &below) {
-            (None, None) => continue,
             (None, Some(_)) if versions.is_empty() => Role::Deletes,
-            (None, Some(_)) => continue,
+            (None, _) => continue,
             (Some(stat), Some(below)) if same(stat, below) => continue,
             (Some(_), _) if versions.is_empty() => Role::Supplies,
             (Some(_), _) => Role::Hidden,
