@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use crate::channel::Channel;
 use crate::error::Error;
+use crate::foreign;
 use crate::link::{self, InterfaceAddress, Link};
 use crate::names;
 use crate::subnet::{self, Subnet};
@@ -55,6 +56,7 @@ impl Bridge {
         if !rules.is_current(&mut firewall)? {
             rules.declare(&mut firewall)?;
         }
+        foreign::open(&mut firewall, &self.name);
         let mut route = Channel::route()?;
         let (bridge, has_address) = self.look(&mut route)?;
         let settled = bridge.as_ref().is_some_and(|link| link.up && link.mtu == self.mtu);
@@ -68,8 +70,10 @@ impl Bridge {
     /// Removes bridge and table; fine when they are not there. Every step is tried.
     pub fn remove(&self) -> Result<(), Error> {
         self.check()?;
-        let removed =
-            Channel::firewall().and_then(|mut channel| table::remove(&mut channel, &self.table));
+        let removed = Channel::firewall().and_then(|mut channel| {
+            foreign::close(&mut channel, &self.name);
+            table::remove(&mut channel, &self.table)
+        });
         let deleted =
             Channel::route().and_then(|mut channel| link::delete(&mut channel, &self.name));
         Error::collect([removed.err(), deleted.err()].into_iter().flatten().collect())
@@ -174,7 +178,12 @@ pub fn remove_leftover(table: &str, bridge: Option<&str>) -> Result<(), Error> {
         Some(bridge) => Channel::route().and_then(|mut channel| link::delete(&mut channel, bridge)),
         None => Ok(()),
     };
-    let removed = Channel::firewall().and_then(|mut channel| table::remove(&mut channel, table));
+    let removed = Channel::firewall().and_then(|mut channel| {
+        if let Some(bridge) = bridge {
+            foreign::close(&mut channel, bridge);
+        }
+        table::remove(&mut channel, table)
+    });
     Error::collect([deleted.err(), removed.err()].into_iter().flatten().collect())
 }
 

@@ -16,6 +16,7 @@ mod channel;
 mod conntrack;
 mod endpoint;
 mod error;
+mod foreign;
 mod link;
 pub mod names;
 mod nft;

@@ -15,6 +15,7 @@ const NEW_TABLE: u16 = 0;
 const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
+const GET_CHAIN: u16 = 4;
 const NEW_RULE: u16 = 6;
 const GET_RULE: u16 = 7;
 const DELETE_RULE: u16 = 8;
@@ -124,6 +125,41 @@ pub(crate) fn comment_bytes(comment: &str) -> Vec<u8> {
     bytes.extend_from_slice(comment.as_bytes());
     bytes.push(0);
     bytes
+}
+
+/// Puts a rule before all others of a chain.
+pub(crate) fn insert_rule(
+    table: &str,
+    chain: &str,
+    expressions: &[Attributes],
+    comment: &str,
+) -> Message {
+    let rule = new_rule(table, chain, expressions, comment);
+    Message { flags: rule.flags & !APPEND, ..rule }
+}
+
+/// Removes one rule.
+pub(crate) fn delete_rule(table: &str, chain: &str, handle: u64) -> Message {
+    let attributes =
+        Attributes::new().text(1, table).text(2, chain).bytes(3, &handle.to_be_bytes());
+    request(DELETE_RULE, 0, &attributes)
+}
+
+/// The number of a rule in an answer to [`get_rules`].
+pub(crate) fn read_rule_handle(body: &[u8]) -> Option<u64> {
+    let value = crate::wire::attribute(body.get(4..)?, 3)?;
+    Some(u64::from_be_bytes(value.try_into().ok()?))
+}
+
+/// Asks for one chain.
+pub(crate) fn get_chain(table: &str, chain: &str) -> Message {
+    request(GET_CHAIN, 0, &Attributes::new().text(1, table).text(3, chain))
+}
+
+/// What a chain in an answer to [`get_chain`] does with what no rule decides.
+pub(crate) fn read_chain_policy(body: &[u8]) -> Option<u32> {
+    let value = crate::wire::attribute(body.get(4..)?, 5)?;
+    Some(u32::from_be_bytes(value.try_into().ok()?))
 }
 
 /// Asks for the rules of a chain.

@@ -244,7 +244,7 @@ fn address_in(side: Side, subnet: Subnet) -> Vec<Attributes> {
 }
 
 /// An interface's name as the kernel compares it: 16 bytes.
-fn interface(name: &str) -> [u8; 16] {
+pub(crate) fn interface(name: &str) -> [u8; 16] {
     let mut bytes = [0; 16];
     for (to, from) in bytes.iter_mut().zip(name.bytes().take(15)) {
         *to = from;

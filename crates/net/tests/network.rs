@@ -455,7 +455,8 @@ fn sixteen_containers_come_and_go_at_once() {
             let space = host.neighbour();
             let plan = plan(&bridge, last, &[port(ANY, 8000 + u16::from(last), 80, Protocol::Tcp)]);
             thread::spawn(move || {
-                let endpoint = space.run(move || Sandbox::enter(std::slice::from_ref(&plan)).unwrap());
+                let endpoint =
+                    space.run(move || Sandbox::enter(std::slice::from_ref(&plan)).unwrap());
                 serve(&space, 80, "web");
                 // A container uses its network from its first moment on.
                 assert_eq!(
@@ -592,4 +593,35 @@ fn without_privileges_the_error_says_so() {
          CAP_NET_ADMIN and CAP_SYS_ADMIN)"
     );
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+#[ignore = "root: CAP_NET_ADMIN"]
+fn another_engines_policy_of_dropping_lets_our_bridges_pass() {
+    let bridge = bridge(0);
+    let host = Space::isolated();
+    // As `iptables -P FORWARD DROP` leaves it.
+    host.shell(
+        "nft 'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'",
+    );
+    let made = bridge.clone();
+    host.run(move || made.ensure().unwrap());
+    let other = neighbour(&host);
+    let ports = [port(ANY, 8080, 80, Protocol::Tcp)];
+    let (web, _endpoint) = enter(&host, &plan(&bridge, 2, &ports)).unwrap();
+    serve(&web, 80, "web");
+    serve(&other, 7000, "world");
+    assert_eq!(tcp(&other, HOST, 8080), "web 10.9.0.2");
+    assert_eq!(tcp(&web, NEIGHBOUR, 7000), "world 10.9.0.1");
+    // What is not published stays out of reach, and again changes nothing.
+    other.shell(&format!("ip route add 172.30.0.0/16 via {HOST}"));
+    assert!(try_tcp(&other, address(&bridge, 2), 80).is_err());
+    let before = host.shell("nft -a list chain ip filter FORWARD");
+    assert_eq!(before.matches("accept comment \"orlop").count(), 2, "{before}");
+    let again = bridge.clone();
+    host.run(move || again.ensure().unwrap());
+    assert_eq!(host.shell("nft -a list chain ip filter FORWARD"), before);
+    host.run(move || bridge.remove().unwrap());
+    let after = host.shell("nft list chain ip filter FORWARD");
+    assert!(!after.contains("orlop"), "{after}");
 }

@@ -1,3 +1,5 @@
+//! The resolver against real sockets, and what comes over them.
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
