@@ -23,6 +23,9 @@ const NAME_SERVERS_MAX: usize = 3;
 /// Stands for the host in `--add-host`.
 pub(crate) const HOST_GATEWAY: &str = "host-gateway";
 
+/// Copy of what `resolv.conf` was last made to say.
+const RESOLV_CONF_MADE: &str = "resolv.conf.made";
+
 /// What the files say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileFacts<'a> {
@@ -63,7 +66,8 @@ pub(crate) fn name_servers(host_config: &HostConfig) -> Vec<NameServer> {
 }
 
 /// Writes the files into the container's directory. They are made anew at each start and so need
-/// no sync.
+/// no sync; but `resolv.conf` stays as it is once somebody else has changed it, which the copy of what
+/// was written last tells.
 pub(crate) fn write(directory: &Path, facts: &FileFacts<'_>) -> Result<()> {
     let put = |name: &str, text: &str| {
         let path = directory.join(name);
@@ -74,7 +78,16 @@ pub(crate) fn write(directory: &Path, facts: &FileFacts<'_>) -> Result<()> {
         if facts.host_network { std::fs::read_to_string(HOST_HOSTS).ok() } else { None };
     put("hosts", &hosts(facts, host_hosts.as_deref()))?;
     let host = std::fs::read_to_string(HOST_RESOLV_CONF).unwrap_or_default();
-    put("resolv.conf", &resolv_conf(facts, &host))
+    let read = |name: &str| std::fs::read(directory.join(name)).ok();
+    let is_changed = read(RESOLV_CONF_MADE)
+        .zip(read("resolv.conf"))
+        .is_some_and(|(made, present)| made != present);
+    if is_changed {
+        return Ok(());
+    }
+    let text = resolv_conf(facts, &host);
+    put("resolv.conf", &text)?;
+    put(RESOLV_CONF_MADE, &text)
 }
 
 /// The text of `/etc/hosts`.
@@ -176,6 +189,23 @@ mod tests {
             host_gateway: Some(Ipv4Addr::new(172, 17, 0, 1)),
             host_config: config,
         }
+    }
+
+    #[test]
+    fn a_resolver_configuration_that_was_changed_is_kept() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = |server: &str| HostConfig {
+            dns: Some(vec![server.to_owned()]),
+            ..HostConfig::default()
+        };
+        let path = directory.path().join("resolv.conf");
+        let text = || std::fs::read_to_string(&path).expect("it was written");
+        write(directory.path(), &facts(&config("192.0.2.1"))).expect("written");
+        write(directory.path(), &facts(&config("192.0.2.2"))).expect("written again");
+        assert!(text().starts_with("nameserver 192.0.2.2\n"), "{}", text());
+        std::fs::write(&path, "nameserver 192.0.2.3\n").expect("changed");
+        write(directory.path(), &facts(&config("192.0.2.4"))).expect("left alone");
+        assert_eq!(text(), "nameserver 192.0.2.3\n");
     }
 
     #[test]

@@ -475,6 +475,16 @@ pub(crate) fn adapt(host: &mut HostConfig, is_unified: bool) {
     if host.pids_limit.is_some_and(|limit| limit <= 0) {
         host.pids_limit = None;
     }
+    if host.runtime.is_empty() {
+        "builtin".clone_into(&mut host.runtime);
+    }
+    let defaults = HostConfig::default();
+    if host.privileged && host.masked_paths == defaults.masked_paths {
+        host.masked_paths = None;
+    }
+    if host.privileged && host.readonly_paths == defaults.readonly_paths {
+        host.readonly_paths = None;
+    }
     // Labels of SELinux do not mix within one namespace, and a privileged container has none.
     let shares = host.ipc_mode == "host" || host.pid_mode == "host" || host.privileged;
     let has_label = host.security_opt.iter().flatten().any(|option| option.starts_with("label"));

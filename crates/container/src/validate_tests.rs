@@ -230,6 +230,8 @@ fn what_nobody_said_is_filled_in() {
     assert_eq!((host.ipc_mode.as_str(), host.cgroupns_mode.as_str()), ("private", "host"));
     assert_eq!((host.pids_limit, host.oom_kill_disable), (None, Some(false)));
     assert_eq!(host.security_opt, Some(vec!["label=disable".to_owned()]));
+    assert_eq!((host.masked_paths, host.readonly_paths), (None, None));
+    assert_eq!(host.runtime, "builtin");
     let mut host = HostConfig::default();
     adapt(&mut host, true);
     assert_eq!((host.cgroupns_mode.as_str(), host.oom_kill_disable), ("private", None));

@@ -194,15 +194,16 @@ impl LogWriter {
         let limit = self.plan.max_size_bytes;
         if limit > 0 && self.size + self.batch.len() as u64 >= limit {
             self.flush()?;
-            let rotated = self.rotation.rotate();
+            let moved = self.rotation.rotate();
             // What could not be renamed or compressed must not keep the rest from being written.
             let opened = rotate::create(&self.plan.path);
-            let (file, size) = opened
+            let (size, file) = opened
                 .and_then(|file| Ok((file.metadata()?.len(), file)))
-                .map(|(size, file)| (file, size))
                 .map_err(Error::file("rotate the log", &self.plan.path))?;
             (self.file, self.size) = (file, size);
-            rotated.map_err(Error::file("rotate the log", &self.plan.path))?;
+            moved
+                .and_then(|()| self.rotation.pack())
+                .map_err(Error::file("rotate the log", &self.plan.path))?;
         }
         let is_end = text.last() == Some(&b'\n');
         let pieces = &mut self.pieces[stream as usize];

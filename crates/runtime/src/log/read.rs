@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::fs::inotify;
 
-use super::rotate::{self, Identity};
+use super::rotate::{self, Part};
 use super::{LogEntry, LogStream, json, local};
 use crate::error::Error;
 use crate::plan::LogFormat;
@@ -58,13 +58,6 @@ enum Advance {
     NewFile,
     /// There is nothing more now.
     End,
-}
-
-/// One file of a log.
-#[derive(Debug)]
-struct Part {
-    identity: Identity,
-    file: File,
 }
 
 /// Yields the entries of a log in order.
@@ -277,11 +270,16 @@ fn open_from(path: &Path, present: Option<&Part>) -> io::Result<VecDeque<Part>> 
     let mut missing = 0;
     for number in 0.. {
         match rotate::open(path, number)? {
-            Some((identity, _)) if Some(identity) == present => break,
-            Some((identity, file)) => {
+            Some(part) if Some(part.identity) == present => break,
+            Some(part) => {
                 missing = 0;
-                if !files.iter().any(|part| part.identity == identity) {
-                    files.push_front(Part { identity, file });
+                // Two open files with one number are one file. A compressed one may only be the one
+                // that was just opened under its former name.
+                let is_known = files.iter().enumerate().any(|(index, other)| {
+                    other.identity == part.identity && (index == 0 || !part.packed && !other.packed)
+                });
+                if !is_known {
+                    files.push_front(part);
                 }
             }
             None => missing += 1,

@@ -32,7 +32,6 @@ impl Rotation {
         if self.max_files < 2 {
             return remove_if_there(&self.path);
         }
-        let suffix = if self.compress { COMPRESSED } else { "" };
         let oldest = self.max_files - 1;
         // Whatever its form: the plan may have been another one before.
         for form in ["", COMPRESSED] {
@@ -45,12 +44,17 @@ impl Rotation {
                 rename_if_there(&from, &to)?;
             }
         }
+        rename_if_there(&self.path, &numbered(&self.path, 1, ""))
+    }
+
+    /// Compresses what was put out of the way; to be called after the next file was made, which must
+    /// not get the inode number that this one gives back.
+    pub(super) fn pack(&self) -> io::Result<()> {
         let first = numbered(&self.path, 1, "");
-        rename_if_there(&self.path, &first)?;
-        if self.compress && first.exists() {
-            compress(&first, &numbered(&self.path, 1, suffix))?;
+        if self.max_files < 2 || !self.compress || !first.exists() {
+            return Ok(());
         }
-        Ok(())
+        compress(&first, &numbered(&self.path, 1, COMPRESSED))
     }
 }
 
@@ -101,12 +105,22 @@ pub(super) fn identity(file: &File) -> io::Result<Identity> {
     file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Opens the file of a number (0 is the newest) and tells which one it is; a compressed one is
-/// unpacked into memory, so that all can be read alike.
-pub(super) fn open(path: &Path, number: u32) -> io::Result<Option<(Identity, File)>> {
+/// One file of a log.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Which one it is, or was before it was compressed.
+    pub(super) identity: Identity,
+    /// Whether it was compressed: the number may be another file's by now.
+    pub(super) packed: bool,
+    pub(super) file: File,
+}
+
+/// Opens the file of a number (0 is the newest); a compressed one is unpacked into memory, so that
+/// all can be read alike.
+pub(super) fn open(path: &Path, number: u32) -> io::Result<Option<Part>> {
     let plain = if number == 0 { path.to_owned() } else { numbered(path, number, "") };
     match File::open(&plain) {
-        Ok(file) => return Ok(Some((identity(&file)?, file))),
+        Ok(file) => return Ok(Some(Part { identity: identity(&file)?, packed: false, file })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
@@ -128,7 +142,8 @@ pub(super) fn open(path: &Path, number: u32) -> io::Result<Option<(Identity, Fil
     }
     io::Seek::rewind(&mut unpacked)?;
     let extra = decoder.header().and_then(flate2::GzHeader::extra).unwrap_or_default();
-    Ok(Some((source_of(extra).unwrap_or(own), unpacked)))
+    let identity = source_of(extra).unwrap_or(own);
+    Ok(Some(Part { identity, packed: true, file: unpacked }))
 }
 
 /// The file that a compressed one was, as its header says.

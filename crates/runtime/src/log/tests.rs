@@ -179,3 +179,60 @@ fn timestamps_have_nine_digits() {
     entry.write_to(&mut out, Prefix { timestamps: true, details: true }).unwrap();
     assert_eq!(String::from_utf8(out).unwrap(), "2023-11-14T22:13:20.120000000Z k=a+b%26 x\n");
 }
+
+#[test]
+fn compressed_files_are_read_as_the_others() {
+    for format in [LogFormat::JsonFile, LogFormat::Local] {
+        let log = Log::new();
+        let files = LogFiles {
+            format,
+            max_size_bytes: 200,
+            max_files: 4,
+            compress: true,
+            ..LogFiles::json(log.path())
+        };
+        let mut writer = log.writer_of(files);
+        for number in 0..20 {
+            let line = format!("line {number}\n");
+            writer.write(LogStream::Stdout, line.as_bytes(), at(number)).unwrap();
+        }
+        let read = |options| -> Vec<String> {
+            let reader = LogReader::open(&log.path(), format, options).unwrap();
+            reader.map(|entry| entry.unwrap().text).collect()
+        };
+        let all = read(ReadOptions::default());
+        assert_eq!(all.last().unwrap(), "line 19\n");
+        assert!(all.len() > 8, "{all:?}");
+        let numbers: Vec<usize> =
+            all.iter().map(|line| line.trim()[5..].parse().unwrap()).collect();
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+        let tail = read(ReadOptions { tail: Some(7), ..ReadOptions::default() });
+        assert_eq!(tail, all[all.len() - 7..]);
+        let kept = fs::read_dir(log.directory.path()).unwrap().count();
+        assert_eq!(kept, 4);
+        assert!(fs::exists(log.directory.path().join("c-json.log.3.gz")).unwrap());
+    }
+}
+
+#[test]
+fn overlong_lines_of_the_local_format_are_put_together() {
+    let log = Log::new();
+    let files = LogFiles { format: LogFormat::Local, ..LogFiles::json(log.path()) };
+    let mut writer = log.writer_of(files.clone());
+    let long = "x".repeat(40_000) + "\n";
+    writer.write(LogStream::Stdout, long.as_bytes(), at(0)).unwrap();
+    writer.write(LogStream::Stdout, b"short\nrest", at(1)).unwrap();
+    writer.finish(at(2)).unwrap();
+    drop(writer);
+    // A torn record at the end is cut off by the next writer.
+    let mut bytes = fs::read(log.path()).unwrap();
+    let whole = bytes.len();
+    bytes.extend_from_slice(&[0, 0, 0, 99, 1]);
+    fs::write(log.path(), bytes).unwrap();
+    drop(log.writer_of(files));
+    assert_eq!(fs::metadata(log.path()).unwrap().len(), whole as u64);
+    let options = ReadOptions::default();
+    let reader = LogReader::open(&log.path(), LogFormat::Local, options).unwrap();
+    let text: String = reader.map(|entry| entry.unwrap().text).collect();
+    assert_eq!(text, format!("{long}short\nrest"));
+}
