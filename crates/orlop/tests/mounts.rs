@@ -630,3 +630,34 @@ fn the_kernel_s_list_of_mounts_goes_from_the_top_down() {
     let want = ["/q", "/q/r", "/q/r/s", "/z", "/z/y", "/z/y/x", "/z/y/x/w/v"];
     assert_eq!(all.into_iter().collect::<Vec<_>>(), want);
 }
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn containers_made_at_once_fill_a_fresh_volume_once_and_find_it_whole() {
+    let fixture = fixture!();
+    let mut tar = Tar::new().directory("bin/").directory("seed/");
+    let busybox = std::fs::read("/bin/busybox").unwrap();
+    tar = tar
+        .entry(Entry { name: "bin/busybox", mode: 0o755, content: &busybox, ..Entry::default() })
+        .symlink("bin/sh", "busybox");
+    for number in 0..500 {
+        tar = tar.file(&format!("seed/{number}"), number.to_string().as_bytes());
+    }
+    let words = ["import", "-c", "ENV PATH=/bin", "-", "seeded"];
+    fixture.orlop_with_input(&words, &tar.finish()).ok();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                // Whoever comes first fills it; nobody sees it half full.
+                let script = "busybox ls /seed | busybox wc -l";
+                let words = ["run", "--rm", "-v", "fresh:/seed", "seeded", "sh", "-c", script];
+                assert_eq!(fixture.ok(&words), "500");
+            });
+        }
+    });
+    assert_eq!(std::fs::read_dir(data(&fixture, "fresh")).unwrap().count(), 500);
+    // A part that somebody took away is not brought back.
+    std::fs::remove_file(data(&fixture, "fresh").join("7")).unwrap();
+    fixture.ok(&["run", "--rm", "-v", "fresh:/seed", "seeded", "busybox", "true"]);
+    assert!(!data(&fixture, "fresh").join("7").exists());
+}
