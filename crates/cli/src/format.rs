@@ -39,14 +39,14 @@ impl ListStyle<'_> {
             .iter()
             .map(|(field, heading)| ((*field).to_owned(), json!(heading)))
             .collect();
-        let failure = |error| list_failure(error, self.row_type);
+        let failure = |error: Error| list_failure(&error, self.row_type);
         let template = ListTemplate::parse(&template).map_err(failure)?;
         template.render(&Value::Object(headings), rows, self.row_type).map_err(failure)
     }
 }
 
 /// Docker's words for a format that a list cannot be shown in; `ps` has its own.
-fn list_failure(error: Error, row_type: &str) -> Failure {
+fn list_failure(error: &Error, row_type: &str) -> Failure {
     if row_type != "*formatter.ContainerContext" {
         return Failure::new(format!("template parsing error: {error}"));
     }

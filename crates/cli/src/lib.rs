@@ -12,7 +12,6 @@ mod help;
 mod history_rows;
 mod io;
 pub mod logging;
-#[allow(dead_code)] // Not every command needs all of it.
 mod output_file;
 mod progress;
 mod request;

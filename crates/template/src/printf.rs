@@ -100,41 +100,11 @@ fn formatted(verb: char, value: &Value, spec: &Spec) -> String {
             list.items.iter().map(|item| formatted(verb, item, spec)).collect();
         return format!("[{}]", items.join(" "));
     }
-    let sign = |negative: bool| match (negative, spec.plus, spec.space) {
-        (true, ..) => "-",
-        (false, true, _) => "+",
-        (false, false, true) => " ",
-        (false, false, false) => "",
-    };
-    let integer = |number: i64, digits: String| {
-        let digits = format!("{digits:0>width$}", width = spec.precision.unwrap_or(0));
-        numeric(sign(number < 0), &digits, spec)
-    };
+    if let Some(text) = number(verb, value, spec) {
+        return text;
+    }
     match (verb, value) {
         ('T', value) => padded(value.type_name(), spec),
-        ('d' | 'v', Value::Int(number)) => integer(*number, number.unsigned_abs().to_string()),
-        ('x', Value::Int(number)) => integer(*number, format!("{:x}", number.unsigned_abs())),
-        ('X', Value::Int(number)) => integer(*number, format!("{:X}", number.unsigned_abs())),
-        ('o', Value::Int(number)) => integer(*number, format!("{:o}", number.unsigned_abs())),
-        ('b', Value::Int(number)) => integer(*number, format!("{:b}", number.unsigned_abs())),
-        ('c', Value::Int(number)) => {
-            let letter = u32::try_from(*number).ok().and_then(char::from_u32).unwrap_or('\u{FFFD}');
-            padded(&letter.to_string(), spec)
-        }
-        ('f' | 'F', Value::Float(number)) => {
-            let digits = format!("{:.*}", spec.precision.unwrap_or(6), number.abs());
-            numeric(sign(number.is_sign_negative()), &digits, spec)
-        }
-        ('e', Value::Float(number)) => {
-            let digits = format!("{:.*e}", spec.precision.unwrap_or(6), number.abs());
-            let (digits, power) = digits.split_once('e').unwrap_or((&digits, "0"));
-            let (up, power) = power.strip_prefix('-').map_or(('+', power), |power| ('-', power));
-            let digits = format!("{digits}e{up}{power:0>2}");
-            numeric(sign(number.is_sign_negative()), &digits, spec)
-        }
-        ('g' | 'v', Value::Float(number)) => {
-            numeric(sign(number.is_sign_negative()), &Value::Float(number.abs()).go_text(), spec)
-        }
         ('t' | 'v', Value::Bool(flag)) => padded(&flag.to_string(), spec),
         ('q', value) if value.as_text().is_some() => {
             padded(&quoted(value.as_text().unwrap_or_default()), spec)
@@ -161,6 +131,46 @@ fn formatted(verb: char, value: &Value, spec: &Spec) -> String {
         (verb, Value::Nil | Value::NilPointer(_)) => format!("%!{verb}(<nil>)"),
         (verb, value) => format!("%!{verb}({}={})", value.type_name(), value.go_text()),
     }
+}
+
+/// A number by a verb for numbers.
+fn number(verb: char, value: &Value, spec: &Spec) -> Option<String> {
+    let sign = |negative: bool| match (negative, spec.plus, spec.space) {
+        (true, ..) => "-",
+        (false, true, _) => "+",
+        (false, false, true) => " ",
+        (false, false, false) => "",
+    };
+    let integer = |number: i64, digits: String| {
+        let digits = format!("{digits:0>width$}", width = spec.precision.unwrap_or(0));
+        numeric(sign(number < 0), &digits, spec)
+    };
+    Some(match (verb, value) {
+        ('d' | 'v', Value::Int(number)) => integer(*number, number.unsigned_abs().to_string()),
+        ('x', Value::Int(number)) => integer(*number, format!("{:x}", number.unsigned_abs())),
+        ('X', Value::Int(number)) => integer(*number, format!("{:X}", number.unsigned_abs())),
+        ('o', Value::Int(number)) => integer(*number, format!("{:o}", number.unsigned_abs())),
+        ('b', Value::Int(number)) => integer(*number, format!("{:b}", number.unsigned_abs())),
+        ('c', Value::Int(number)) => {
+            let letter = u32::try_from(*number).ok().and_then(char::from_u32).unwrap_or('\u{FFFD}');
+            padded(&letter.to_string(), spec)
+        }
+        ('f' | 'F', Value::Float(number)) => {
+            let digits = format!("{:.*}", spec.precision.unwrap_or(6), number.abs());
+            numeric(sign(number.is_sign_negative()), &digits, spec)
+        }
+        ('e', Value::Float(number)) => {
+            let digits = format!("{:.*e}", spec.precision.unwrap_or(6), number.abs());
+            let (digits, power) = digits.split_once('e').unwrap_or((&digits, "0"));
+            let (up, power) = power.strip_prefix('-').map_or(('+', power), |power| ('-', power));
+            let digits = format!("{digits}e{up}{power:0>2}");
+            numeric(sign(number.is_sign_negative()), &digits, spec)
+        }
+        ('g' | 'v', Value::Float(number)) => {
+            numeric(sign(number.is_sign_negative()), &Value::Float(number.abs()).go_text(), spec)
+        }
+        _ => return None,
+    })
 }
 
 /// A number: zeros go between its sign and its digits.
