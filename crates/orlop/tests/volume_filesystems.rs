@@ -174,6 +174,8 @@ fn a_disk_is_mounted_as_long_as_it_is_used_and_keeps_its_content_when_the_volume
     fixture.assert_nothing_mounted();
     fixture.ok(&["rm", "-f", "one", "two"]);
     assert_eq!(fixture.ok(&["volume", "rm", "disk"]), "disk");
+    let clean = fixture.ok(&["system", "check"]);
+    assert!(!clean.contains("disk"), "{clean}");
     create(&fixture, "again", "ext4", &disk.device, "");
     assert_eq!(sh(&fixture, "again", "cat /v/f").ok(), "kept");
 
@@ -284,4 +286,63 @@ fn what_cannot_be_mounted_is_told_in_dockers_words_without_the_password() {
     assert!(refused.contains(&text), "{refused}");
     assert_eq!(fixture.ok(&["ps", "-aq"]), "");
     fixture.ok(&["volume", "rm", "gone", "share", "server"]);
+}
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN, loop devices"]
+fn killing_whoever_mounts_at_any_moment_leaves_a_disk_that_is_free_and_whole() {
+    let fixture = busybox();
+    let disk = Disk::new(&fixture.directory("disk"));
+    create(&fixture, "disk", "ext4", &disk.device, "");
+    let started = std::time::Instant::now();
+    sh(&fixture, "disk", "true").ok();
+    let span = started.elapsed();
+    for round in 0..24_u32 {
+        let script = format!("echo {round} > /v/{round}; sync; sleep 1000");
+        let words = [
+            "run",
+            "-d",
+            "--name",
+            &format!("victim{round}"),
+            "-v",
+            "disk:/v",
+            "busybox",
+            "sh",
+            "-c",
+            &script,
+        ];
+        let mut command = fixture.command(&words);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(span * (round % 12) / 10);
+        // The command itself, or the monitor with what it has mounted.
+        if round % 2 == 0 {
+            child.kill().unwrap();
+        }
+        let monitors =
+            fixture.processes().into_iter().filter(|(_, words)| words.ends_with(" monitor"));
+        for (pid, _) in monitors.filter(|_| round % 2 == 1) {
+            fixture.kill_now(pid);
+        }
+        child.wait().unwrap();
+        if round % 6 == 5 {
+            // Those who are left share it with whoever comes.
+            assert_eq!(sh(&fixture, "disk", "echo shared > /v/all; cat /v/all").ok(), "shared");
+        }
+    }
+    let repaired = fixture.orlop(&["system", "check", "--repair"]);
+    assert_eq!(repaired.code, 0, "{repaired}");
+    let ids = fixture.ok(&["ps", "-aq"]);
+    let ids: Vec<&str> = ids.split_whitespace().collect();
+    if !ids.is_empty() {
+        fixture.ok(&[&["rm", "-f"][..], &ids].concat());
+    }
+    wait_until("the disk to be free", LIMIT, || {
+        if disk.is_free() { Ok(()) } else { Err(String::new()) }
+    });
+    let clean = fixture.ok(&["system", "check"]);
+    assert!(clean.ends_with(": no problems"), "{clean}");
+    fixture.assert_nothing_mounted();
+    run(Command::new("e2fsck").args(["-f", "-n", &disk.device]), b"", LIMIT).ok();
+    assert_eq!(sh(&fixture, "disk", "cat /v/all").ok(), "shared");
 }

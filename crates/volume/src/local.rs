@@ -146,7 +146,18 @@ impl VolumeDriver for LocalDriver<'_> {
     }
 
     fn finish_removal(&self, trash: &TrashRecord) -> Result<()> {
-        Ok(self.store.carry_out(trash)?)
+        self.store.carry_out(trash)?;
+        // Nobody has it mounted, since nobody refers to it.
+        if let Ok(name) = trash.name.parse::<VolumeName>() {
+            let users = self.store.paths.volume_run(&name);
+            match std::fs::remove_dir_all(&users) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::debug!(volume = %name, %error, "the run state of a volume stays");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn mountpoint(&self, volume: &VolumeRecord) -> PathBuf {
