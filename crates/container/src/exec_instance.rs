@@ -5,6 +5,8 @@
 //! the starter knows; it has ended → record and event say so → attached commands know.
 
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use orlop_meta::{ContainerRecord, ContainerStatus, Durability};
 use orlop_runtime::attach::Client;
@@ -23,6 +25,11 @@ use crate::{Containers, Error, ExecRequest, Result, now_ns};
 
 /// Exit code of a process that could not be started, unless the error says better.
 const NOT_STARTED: i64 = 126;
+
+/// How long the end of a process may take to be noted, unless its helper was killed.
+const NOTE_LIMIT: Duration = Duration::from_millis(500);
+/// Pause between two looks for that.
+const NOTE_POLL: Duration = Duration::from_millis(2);
 
 /// How a process is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +102,8 @@ impl Containers<'_> {
     /// A process, as `GET /exec/ID/json` shows it.
     pub fn exec_inspect(&self, id: &ExecId) -> Result<Value> {
         let (container, record) = self.find_exec(id)?;
+        let run_dir = self.store.paths.container_run(&container.id);
+        let record = settled(&run_dir, record)?;
         let request = &record.request;
         let (entrypoint, arguments) = match request.args.split_first() {
             Some((first, rest)) => (first.as_str(), rest),
@@ -301,6 +310,20 @@ impl Containers<'_> {
             tracing::debug!(%error, "the end of a process is not logged");
         }
     }
+}
+
+/// What is known of a process once whoever serves it has noted its end: between the two it neither
+/// runs nor has an exit code.
+fn settled(run_dir: &Path, mut record: ExecRecord) -> Result<ExecRecord> {
+    let deadline = Instant::now() + NOTE_LIMIT;
+    let has_ended = |record: &ExecRecord| {
+        matches!(record.state, ExecState::Running { .. }) && !record.is_running()
+    };
+    while has_ended(&record) && Instant::now() < deadline {
+        std::thread::sleep(NOTE_POLL);
+        record = exec_record::read(run_dir, &record.id)?.unwrap_or(record);
+    }
+    Ok(record)
 }
 
 fn missing(id: &ExecId) -> Error {
