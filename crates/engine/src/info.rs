@@ -106,6 +106,8 @@ impl Engine {
         let memory = rustix::system::sysinfo();
         let total = u128::from(memory.totalram) * u128::from(memory.mem_unit);
         let cgroup = if orlop_runtime::cgroup::is_unified() { "2" } else { "1" };
+        // What cannot be found out is not there to be used.
+        let limits = orlop_runtime::host::HostResources::detect().unwrap_or_default();
         let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward");
         json!({
             "CgroupDriver": "cgroupfs",
@@ -117,6 +119,14 @@ impl Engine {
             "Architecture": uname.machine().to_string_lossy(),
             "NCPU": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             "MemTotal": u64::try_from(total).unwrap_or(u64::MAX),
+            "MemoryLimit": limits.memory_limit,
+            "SwapLimit": limits.swap_limit,
+            "CpuCfsPeriod": limits.cpu_cfs,
+            "CpuCfsQuota": limits.cpu_cfs,
+            "CPUShares": limits.cpu_shares,
+            "CPUSet": limits.cpuset.is_some(),
+            "PidsLimit": limits.pids_limit,
+            "OomKillDisable": limits.oom_kill_disable,
             "IPv4Forwarding": forwarding.is_ok_and(|text| text.trim() == "1"),
             "Name": uname.nodename().to_string_lossy(),
         })

@@ -52,7 +52,8 @@ pub fn run(session: &mut Session<'_, '_>, args: &DiskFree) -> Outcome {
         (None | Some("" | "table"), true) => verbose(&usage)?,
         (Some("json"), true) => format!("{}\n", verbose_document(&usage)),
         (Some(template), true) => {
-            Template::parse(template)?.render(&verbose_document(&usage))? + "\n"
+            // As it is: Docker adds no line break here.
+            Template::parse(template)?.render(&verbose_document(&usage))?
         }
         (format, false) => SUMMARY.render(format, false, &summary(&usage))?,
     };
