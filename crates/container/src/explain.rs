@@ -296,17 +296,16 @@ impl Containers<'_> {
         let Some(placed) = opened.placed.get(at) else { return Ok(String::new()) };
         let beneath = self.beneath(opened, &placed.target, &placed.target)?;
         // An empty place was only made to mount on.
-        let told = beneath.iter().find(|line| line.object.size_bytes > 0);
-        Ok(told
-            .map(|line| match line.object.kind.as_str() {
-                "directory" => {
-                    let count = line.object.size_bytes;
-                    let entries = if count == 1 { "entry" } else { "entries" };
-                    format!("{count} {entries} of {}", line.of)
-                }
-                kind => format!("{kind} of {}", line.of),
-            })
-            .unwrap_or_default())
+        let mut told = beneath.iter().filter(|line| line.object.size_bytes > 0);
+        let Some(first) = told.next() else { return Ok(String::new()) };
+        let further = told.filter(|line| line.object.kind == "directory").count();
+        let entries = first.object.size_bytes;
+        Ok(match first.object.kind.as_str() {
+            "directory" if further > 0 => format!("entries of {} layers", further + 1),
+            "directory" if entries == 1 => format!("1 entry of {}", first.of),
+            "directory" => format!("{entries} entries of {}", first.of),
+            kind => format!("{kind} of {}", first.of),
+        })
     }
 
     /// What is at a path beneath the mount on `target`: in outer mounts and in the layers. The size of
