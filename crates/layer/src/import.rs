@@ -67,6 +67,19 @@ impl Unpacked {
     }
 }
 
+/// Layers that are being put on each other.
+struct Stack {
+    /// The keys below the next layer, uppermost first.
+    below: Vec<LayerKey>,
+    /// Where their contents are; those of new layers are still in staging.
+    contents: Vec<PathBuf>,
+    /// What of `below` the store had.
+    base: Vec<LayerKey>,
+    parent: Option<ChainId>,
+    made: Vec<(Unpacked, LayerRecord)>,
+    result: Vec<Layer>,
+}
+
 /// The chain id of a layer on a parent.
 #[must_use]
 pub fn chain_id(parent: Option<&ChainId>, diff_id: &DiffId) -> ChainId {
@@ -118,68 +131,22 @@ impl LayerStore {
         parent: Option<&ChainId>,
         now: &str,
     ) -> Result<Vec<Layer>> {
-        let mut below = match parent {
+        let below = match parent {
             Some(parent) => self.chain_keys(parent)?,
             None => Vec::new(),
         };
-        let mut base = below.clone();
-        let contents = |keys: &[LayerKey]| -> Vec<PathBuf> {
-            keys.iter().map(|key| self.driver().content(key)).collect()
+        let mut stack = Stack {
+            base: below.clone(),
+            contents: self.contents(&below),
+            below,
+            parent: parent.cloned(),
+            made: Vec::new(),
+            result: Vec::new(),
         };
-        let mut below_contents = contents(&below);
-        let mut parent = parent.cloned();
-        let mut made: Vec<(Unpacked, LayerRecord)> = Vec::new();
-        let mut result = Vec::new();
-        for mut layer in layers {
-            let chain_id = chain_id(parent.as_ref(), &layer.diff_id);
-            let present = self.store().read::<_, Error>(|query| Ok(query.layer(&chain_id)?))?;
-            let existed = present.is_some();
-            let size_bytes;
-            if let Some(present) = present {
-                size_bytes = present.size_bytes;
-                below = self.chain_keys(&present.chain_id)?;
-                base.clone_from(&below);
-                below_contents = contents(&below);
-            } else {
-                if layer.stats.opaque_root {
-                    below.clear();
-                    below_contents.clear();
-                }
-                let content = layer.staged.path().join("diff");
-                let links = std::mem::take(&mut layer.stats.links_below);
-                layer.stats.file_bytes += link_below(&content, &below_contents, &links)?;
-                size_bytes = layer.stats.file_bytes;
-                prune_whiteouts(&content, &below_contents, &layer.stats.whiteouts)?;
-                below_contents.insert(0, content);
-                write_lower(layer.staged.path(), &below)?;
-                let key = LayerKey::random();
-                below.insert(0, key.clone());
-                let record = LayerRecord {
-                    chain_id: chain_id.clone(),
-                    diff_id: layer.diff_id.clone(),
-                    parent: parent.clone(),
-                    key: key.as_str().to_owned(),
-                    size_bytes,
-                    created_at: now.to_owned(),
-                };
-                result.push(Layer {
-                    chain_id: chain_id.clone(),
-                    diff_id: layer.diff_id.clone(),
-                    size_bytes,
-                    existed,
-                });
-                made.push((layer, record));
-                parent = Some(chain_id);
-                continue;
-            }
-            result.push(Layer {
-                chain_id: chain_id.clone(),
-                diff_id: layer.diff_id,
-                size_bytes,
-                existed,
-            });
-            parent = Some(chain_id);
+        for layer in layers {
+            self.put_on(&mut stack, layer, now)?;
         }
+        let Stack { base, mut made, mut result, .. } = stack;
         if made.is_empty() {
             return Ok(result);
         }
@@ -194,6 +161,51 @@ impl LayerStore {
             }
         }
         Ok(result)
+    }
+
+    fn contents(&self, keys: &[LayerKey]) -> Vec<PathBuf> {
+        keys.iter().map(|key| self.driver().content(key)).collect()
+    }
+
+    /// Completes one unpacked layer by what lies below it.
+    fn put_on(&self, stack: &mut Stack, mut layer: Unpacked, now: &str) -> Result<()> {
+        let chain_id = chain_id(stack.parent.as_ref(), &layer.diff_id);
+        let diff_id = layer.diff_id.clone();
+        let present = self.store().read::<_, Error>(|query| Ok(query.layer(&chain_id)?))?;
+        let existed = present.is_some();
+        let size_bytes = if let Some(present) = present {
+            stack.below = self.chain_keys(&present.chain_id)?;
+            stack.base.clone_from(&stack.below);
+            stack.contents = self.contents(&stack.below);
+            present.size_bytes
+        } else {
+            if layer.stats.opaque_root {
+                stack.below.clear();
+                stack.contents.clear();
+            }
+            let content = layer.staged.path().join("diff");
+            let links = std::mem::take(&mut layer.stats.links_below);
+            layer.stats.file_bytes += link_below(&content, &stack.contents, &links)?;
+            let size_bytes = layer.stats.file_bytes;
+            prune_whiteouts(&content, &stack.contents, &layer.stats.whiteouts)?;
+            stack.contents.insert(0, content);
+            write_lower(layer.staged.path(), &stack.below)?;
+            let key = LayerKey::random();
+            stack.below.insert(0, key.clone());
+            let record = LayerRecord {
+                chain_id: chain_id.clone(),
+                diff_id: diff_id.clone(),
+                parent: stack.parent.clone(),
+                key: key.as_str().to_owned(),
+                size_bytes,
+                created_at: now.to_owned(),
+            };
+            stack.made.push((layer, record));
+            size_bytes
+        };
+        stack.result.push(Layer { chain_id: chain_id.clone(), diff_id, size_bytes, existed });
+        stack.parent = Some(chain_id);
+        Ok(())
     }
 
     fn publish(&self, made: &mut [(Unpacked, LayerRecord)]) -> Result<()> {
