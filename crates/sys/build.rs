@@ -1,11 +1,13 @@
 //! Builds the init program that containers get with `--init`: static, without any library.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
+    let mut cargo = std::io::stdout();
     for file in ["init/init.rs", "init/syscall.rs", "build.rs"] {
-        println!("cargo::rerun-if-changed={file}");
+        writeln!(cargo, "cargo::rerun-if-changed={file}").expect("cargo reads what is written");
     }
     let variable =
         |name: &str| std::env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));

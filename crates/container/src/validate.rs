@@ -334,9 +334,9 @@ fn processors(
     if (1..1000).contains(&host.cpu_quota) {
         return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
-    if host.cpu_percent > 0 {
+    if host.windows.cpu_percent > 0 {
         warnings.push("linux does not support CPU percent. Percent discarded.".to_owned());
-        host.cpu_percent = 0;
+        host.windows.cpu_percent = 0;
     }
     Ok(())
 }
@@ -401,7 +401,7 @@ fn block_devices(
     if host.blkio_weight > 0 && !(10..=1000).contains(&host.blkio_weight) {
         return refuse("Range of blkio weight is from 10 to 1000");
     }
-    if host.io_maximum_bandwidth != 0 || host.io_maximum_iops != 0 {
+    if host.windows.io_maximum_bandwidth != 0 || host.windows.io_maximum_iops != 0 {
         return refuse(
             "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
         );

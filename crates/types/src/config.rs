@@ -387,16 +387,9 @@ pub struct HostConfig {
     pub pids_limit: Option<i64>,
     /// Resource limits.
     pub ulimits: Option<Vec<Ulimit>>,
-    /// Processors on Windows.
-    pub cpu_count: i64,
-    /// Per cent of the processors on Windows.
-    pub cpu_percent: i64,
-    /// Operations a second on Windows.
-    #[serde(rename = "IOMaximumIOps")]
-    pub io_maximum_iops: u64,
-    /// Bytes a second on Windows.
-    #[serde(rename = "IOMaximumBandwidth")]
-    pub io_maximum_bandwidth: u64,
+    /// What only Windows has.
+    #[serde(flatten)]
+    pub windows: WindowsLimits,
     /// `--mount` as given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mounts: Option<Vec<Mount>>,
@@ -432,9 +425,12 @@ pub const DEFAULT_MASKED_PATHS: [&str; 12] = [
 pub const DEFAULT_READONLY_PATHS: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+fn owned(paths: &[&str]) -> Option<Vec<String>> {
+    Some(paths.iter().map(|&path| path.to_owned()).collect())
+}
+
 impl Default for HostConfig {
     fn default() -> Self {
-        let owned = |paths: &[&str]| Some(paths.iter().map(|&path| path.to_owned()).collect());
         Self {
             binds: None,
             container_id_file: String::new(),
@@ -497,10 +493,7 @@ impl Default for HostConfig {
             oom_kill_disable: None,
             pids_limit: None,
             ulimits: None,
-            cpu_count: 0,
-            cpu_percent: 0,
-            io_maximum_iops: 0,
-            io_maximum_bandwidth: 0,
+            windows: WindowsLimits::default(),
             mounts: None,
             masked_paths: owned(&DEFAULT_MASKED_PATHS),
             readonly_paths: owned(&DEFAULT_READONLY_PATHS),
@@ -519,6 +512,22 @@ pub struct DeviceMapping {
     pub path_in_container: String,
     /// Any of `r`, `w`, `m`.
     pub cgroup_permissions: String,
+}
+
+/// Limits of Docker on Windows; they stand in its JSON on Linux, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct WindowsLimits {
+    /// Number of processors.
+    pub cpu_count: i64,
+    /// Per cent of the processors.
+    pub cpu_percent: i64,
+    /// Operations a second.
+    #[serde(rename = "IOMaximumIOps")]
+    pub io_maximum_iops: u64,
+    /// Bytes a second.
+    #[serde(rename = "IOMaximumBandwidth")]
+    pub io_maximum_bandwidth: u64,
 }
 
 /// Devices that a container asks for by what they can do.
