@@ -393,11 +393,15 @@ pub(crate) fn check_settings(
 fn namespace_of(container: &ContainerRecord) -> Result<File> {
     let path = format!("/proc/{}/ns/net", container.state.pid);
     let path = Path::new(&path);
-    let file = File::open(path).map_err(system("open", path))?;
+    let ended = || Error::conflict(format!("container {} is not running", container.name));
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(ended()),
+        other => other.map_err(system("open", path))?,
+    };
     // Asked after it was opened: it is that process's, not one's with a pid used again.
     let ticks = orlop_sys::process::start_ticks(container.state.pid);
     match ticks.map_err(system("look at", path))? {
         Some(ticks) if ticks == container.state.start_ticks => Ok(file),
-        _ => Err(Error::conflict(format!("container {} is not running", container.name))),
+        _ => Err(ended()),
     }
 }

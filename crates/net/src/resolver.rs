@@ -76,6 +76,8 @@ struct Client {
     input: Vec<u8>,
     output: Vec<u8>,
     since: Instant,
+    /// Whether it will ask no more; it may wait for answers all the same.
+    ended: bool,
 }
 
 /// A question that was passed on.
@@ -199,7 +201,10 @@ impl Resolver {
             let token = self.token();
             if self.watch(stream.as_fd(), token, epoll::EventFlags::IN).is_ok() {
                 let (input, output) = (Vec::new(), Vec::new());
-                self.clients.insert(token, Client { stream, input, output, since: Instant::now() });
+                self.clients.insert(
+                    token,
+                    Client { stream, input, output, since: Instant::now(), ended: false },
+                );
             }
         }
     }
@@ -219,10 +224,18 @@ impl Resolver {
         }
     }
 
-    /// Asks to be woken for writing only while something waits to be written.
+    /// Asks to be woken for writing only while something waits to be written; closes a connection
+    /// that has all its answers.
     fn rewatch(&mut self, token: u64) {
         let Some(client) = self.clients.get(&token) else { return };
-        let mut flags = epoll::EventFlags::IN;
+        let waits =
+            |pending: &Pending| matches!(pending.origin, Origin::Tcp(asker) if asker == token);
+        if client.ended && client.output.is_empty() && !self.pending.values().any(waits) {
+            self.clients.remove(&token);
+            return;
+        }
+        let mut flags = epoll::EventFlags::empty();
+        flags.set(epoll::EventFlags::IN, !client.ended);
         flags.set(epoll::EventFlags::OUT, !client.output.is_empty());
         let data = epoll::EventData::new_u64(token);
         if epoll::modify(&self.epoll, client.stream.as_fd(), data, flags).is_err() {
@@ -387,12 +400,15 @@ impl Resolver {
 }
 
 impl Client {
-    /// Reads what there is; false at the end of the connection.
+    /// Reads what there is; false if the connection is broken.
     fn fill(&mut self) -> bool {
         let mut buffer = [0; QUESTION_MAX_BYTES];
         loop {
             match self.stream.read(&mut buffer) {
-                Ok(0) => return false,
+                Ok(0) => {
+                    self.ended = true;
+                    return true;
+                }
                 Ok(length) => {
                     self.since = Instant::now();
                     self.input.extend_from_slice(buffer.get(..length).unwrap_or_default());
