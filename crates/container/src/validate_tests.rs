@@ -208,6 +208,9 @@ fn health_checks_and_names() {
     let named = Config { hostname: "x".to_owned(), ..Config::default() };
     let mut host = HostConfig::default();
     together(&named, &host).unwrap();
+    let long = Config { hostname: "x".repeat(65), ..Config::default() };
+    let why = together(&long, &host).unwrap_err().to_string();
+    assert!(why.ends_with("is too long (maximum 64 bytes)"), "{why}");
     "host".clone_into(&mut host.uts_mode);
     assert_eq!(
         together(&named, &host).unwrap_err().to_string(),

@@ -101,6 +101,7 @@ fn what_cannot_be_limited_is_told_and_nothing_is_made() {
         (&["--cap-add", "foo"], "invalid CapAdd: unknown capability: \"CAP_FOO\""),
         (&["--log-opt", "foo=1"], "unknown log opt 'foo' for json-file log driver"),
         (&["--stop-signal", "foo"], "invalid signal: foo"),
+        (&["--stop-signal", "99"], "invalid signal: 99"),
         (&["--platform", "linux/s390x"], "No such image: busybox"),
     ] {
         let words = [&["create", "--name", "wrong"], flags, &["busybox"]].concat();
@@ -129,6 +130,7 @@ fn what_cannot_be_limited_is_told_and_nothing_is_made() {
             "sysctl \"kernel.shmmax\" is not allowed in the hosts ipc namespace",
         ),
         (&["--cpu-count", "1"], 1, "only supported on a Docker daemon running on windows"),
+        (&["--use-api-socket"], 1, "needs the socket of a daemon"),
     ] {
         let words = [&["run", "--rm"], flags, &["busybox", "true"]].concat();
         let refused = fixture.fails(code, &words);

@@ -480,3 +480,29 @@ fn block_devices_rules_and_requests() {
         "could not select device driver \"\" with capabilities: [[gpu]]"
     );
 }
+
+#[test]
+fn limits_that_this_host_does_not_let_be_raised() {
+    let user = ContainerUser::default();
+    let limits = [
+        Ulimit { name: "nofile".to_owned(), soft: -1, hard: -1 },
+        Ulimit { name: "core".to_owned(), soft: 5, hard: 50 },
+    ];
+    let context = ProcessContext {
+        user: &user,
+        hostname: "box",
+        capabilities: CapabilitySet::docker_default(),
+        no_new_privileges: false,
+        highest_limit: Some(|_| Some(100)),
+        limits: &limits,
+    };
+    let plan = ProcessPlan { args: vec!["true".to_owned()], ..ProcessPlan::default() };
+    let made = serde_json::to_value(process(&plan, &context).unwrap()).unwrap();
+    assert_eq!(
+        made["rlimits"],
+        json!([
+            {"type": "RLIMIT_NOFILE", "hard": 100, "soft": 100},
+            {"type": "RLIMIT_CORE", "hard": 50, "soft": 5},
+        ])
+    );
+}
