@@ -170,3 +170,58 @@ fn inherited_and_declared_mounts_find_their_place() {
     ]);
     assert!(theirs.contains(&format!("{} /m1/declared", declared.source)), "{theirs}");
 }
+
+/// What Docker 28.5 made of fifty random lists: the words of `run`, then every mount below `/m…` and
+/// `/deep` as `target=source,mode` by depth and name, or the exit code.
+const DOCKER: &str = include_str!("goldens/mount_order_docker_28.txt");
+
+/// Lists with a tmpfs and a volume for one target: Docker lets the tmpfs win without a word.
+const REFUSED_HERE: &[usize] = &[26];
+
+/// One line as it stands in the goldens.
+fn line_of(mounts: &[Wanted]) -> String {
+    let told = mounts.iter().map(|entry| {
+        let is_random = entry.source.len() == 64;
+        let source = if is_random { "anonymous" } else { &entry.source };
+        format!("{}={source},{}", entry.target, if entry.read_only { "ro" } else { "rw" })
+    });
+    told.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn random_lists_give_what_docker_gives() {
+    let fixture = fixture!();
+    let tar = fixture.busybox_tar();
+    fixture.busybox();
+    let changes = ["--change", "VOLUME /m1/declared", "--change", "VOLUME /deep"];
+    fixture.ok(&[&["import"], changes.as_slice(), &[tar.as_str(), "declares"]].concat());
+    let words =
+        ["create", "--name", "other", "-v", "oth1:/m1", "-v", "oth2:/m2/m2:ro", "busybox", "sh"];
+    fixture.ok(&words);
+    let mut different = Vec::new();
+    for (number, line) in DOCKER.lines().enumerate() {
+        let (words, want) = line.split_once(" => ").unwrap();
+        let bind = fixture.directory(&format!("{number}/bind"));
+        let words = words.replace("BIND", bind.to_str().unwrap());
+        let mut command = vec!["run", "--rm"];
+        command.extend(words.split(' '));
+        command.extend(["cat", "/proc/self/mountinfo"]);
+        let output = fixture.orlop(&command);
+        let found = match output.code {
+            0 => line_of(&seen(&output.stdout)),
+            code => format!("fails {code}"),
+        };
+        if REFUSED_HERE.contains(&(number + 1)) {
+            assert!(
+                output.stderr.contains("Duplicate mount point"),
+                "list {}: {output}",
+                number + 1
+            );
+        } else if found != want {
+            different
+                .push(format!("list {}: {words}\n  docker {want}\n  orlop  {found}", number + 1));
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
