@@ -160,7 +160,9 @@ impl Store {
             Kind::Image => images(&engine),
             Kind::Volume => volumes(&engine),
             Kind::Network => networks(&engine),
-            Kind::Any => [containers(&engine), images(&engine), volumes(&engine)].concat(),
+            Kind::Any => {
+                [containers(&engine), images(&engine), volumes(&engine), networks(&engine)].concat()
+            }
         })
     }
 }
@@ -186,8 +188,8 @@ fn volumes(engine: &Engine) -> Vec<String> {
 }
 
 fn networks(engine: &Engine) -> Vec<String> {
-    let _ = engine;
-    ["bridge", "host", "none"].map(str::to_owned).to_vec()
+    let found = engine.network_list(&Filters::default()).unwrap_or_default();
+    found.into_iter().map(|network| network.name).collect()
 }
 
 #[cfg(test)]

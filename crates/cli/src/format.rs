@@ -32,6 +32,7 @@ impl ListStyle<'_> {
             None | Some("" | "table") if quiet => self.quiet.to_owned(),
             None | Some("" | "table") => format!("table {}", self.table),
             Some("json") => return Ok(json_lines(rows)),
+            Some("raw") => raw(self.row_type).unwrap_or("raw").to_owned(),
             Some(template) => template.to_owned(),
         };
         let headings: Map<String, Value> = self
@@ -43,6 +44,23 @@ impl ListStyle<'_> {
         let template = ListTemplate::parse(&template).map_err(failure)?;
         template.render(&Value::Object(headings), rows, self.row_type).map_err(failure)
     }
+}
+
+/// What `raw` stands for: one field in a line.
+fn raw(row_type: &str) -> Option<&'static str> {
+    Some(match row_type {
+        "*formatter.ContainerContext" => {
+            "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
+             state:{{pad .State 1 0}}\nstatus:{{pad .Status 1 0}}\nnames: {{.Names}}\nlabels:{{pad .Labels 1 0}}\n\
+             ports:{{pad .Ports 1 0}}\n"
+        }
+        "*formatter.imageContext" => {
+            "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\n\
+             virtual_size: {{.Size}}\n"
+        }
+        "*formatter.volumeContext" => "name: {{.Name}}\ndriver: {{.Driver}}\n",
+        _ => return None,
+    })
 }
 
 /// Docker's words for a format that a list cannot be shown in; `ps` has its own.

@@ -24,7 +24,7 @@ const HEADINGS: &[(&str, &str)] = &[
 
 /// `history`
 pub const HISTORY: ListStyle<'static> = ListStyle {
-    row_type: "*formatter.historyContext",
+    row_type: "*image.historyContext",
     table: "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
     quiet: "{{.ID}}",
     headings: HEADINGS,
@@ -32,7 +32,7 @@ pub const HISTORY: ListStyle<'static> = ListStyle {
 
 /// `history --human=false`
 pub const HISTORY_IN_NUMBERS: ListStyle<'static> = ListStyle {
-    row_type: "*formatter.historyContext",
+    row_type: "*image.historyContext",
     table: "{{.ID}}\t{{.CreatedAt}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
     quiet: "{{.ID}}",
     headings: HEADINGS,

@@ -26,9 +26,11 @@ fn words_that_are_not_understood() {
             "unknown flag: --no-trnc\nhint: did you mean '--no-trunc'? see 'orlop ps --help'",
         ),
         ("ps -z", 125, "unknown shorthand flag: 'z' in -z\nhint: see 'orlop ps --help'"),
-        ("run -itz x", 125, "unknown shorthand flag: 'z' in -itz\nhint: see 'orlop run --help'"),
+        ("run -itz x", 125, "unknown shorthand flag: 'z' in -z\nhint: see 'orlop run --help'"),
         ("run --nosuch=3 x", 125, "unknown flag: --nosuch\nhint: see 'orlop run --help'"),
         ("--nosuch ps", 125, "unknown flag: --nosuch\nhint: see 'orlop --help'"),
+        ("ps -", 1, "'orlop ps' accepts no arguments\nusage: orlop ps [OPTIONS]"),
+        ("help volume nosuch", 1, "unknown help topic: nosuch\nhint: see 'orlop --help'"),
         ("ps x", 1, "'orlop ps' accepts no arguments\nusage: orlop ps [OPTIONS]"),
         (
             "run",

@@ -123,6 +123,22 @@ fn images_is_docker_s_table() {
 }
 
 #[test]
+fn raw_lists_fields_line_by_line() {
+    let rows = [container(&web(), Width::Short, now())];
+    assert_eq!(
+        CONTAINERS.render(Some("raw"), false, &rows).unwrap(),
+        "container_id: 0123456789ab\nimage: nginx:1.27\ncommand: \"nginx -g 'daemon of…\"\n\
+         created_at: 2026-11-18 11:06:40 +0000 UTC\nstate: running\nstatus: Up 3 minutes\nnames: web\n\
+         labels: a=1,b=\nports: 0.0.0.0:8080->80/tcp\n\n"
+    );
+    assert_eq!(
+        IMAGES.render(Some("raw"), false, &images()[2..]).unwrap(),
+        "repository: <none>\ntag: <none>\nimage_id: ff23456789ab\ncreated_at: 2026-09-21 14:13:20 +0000 UTC\n\
+         virtual_size: 999B\n\n"
+    );
+}
+
+#[test]
 fn volume_ls_is_docker_s_table() {
     let row = |name: &str| json!({"Driver": "local", "Name": name, "Labels": "x=1"});
     assert_eq!(

@@ -53,6 +53,7 @@ fn bash_completes_commands_flags_and_names() {
         (&["orlop", "image", "rm", "b"], &["busybox"]),
         (&["orlop", "run", "--rm", "busy"], &["busybox"]),
         (&["orlop", "inspect", "pg"], &["pgdata"]),
+        (&["orlop", "network", "inspect", "bri"], &["bridge"]),
         (&["orlop", "rm", "nosuch"], &[]),
     ] {
         assert_eq!(offered(&fixture, line), want, "{line:?}");

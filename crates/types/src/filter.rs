@@ -85,6 +85,7 @@ impl Filters {
     /// `invalid filter 'x'`.
     pub fn check_names(&self, known: &[&str]) -> Result<(), ParseError> {
         match self.0.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(name) if name.is_empty() => Err(ParseError::new("invalid filter")),
             Some(name) => Err(ParseError::new(format!("invalid filter '{name}'"))),
             None => Ok(()),
         }

@@ -102,9 +102,10 @@ fn help_text(program: &str, root: &Command, words: &[OsString]) -> String {
 fn help_topic(program: &str, root: &Command, words: &[String]) -> Result<Parsed, Failure> {
     let mut path = Vec::new();
     let mut command = root;
-    for word in words {
+    for (at, word) in words.iter().enumerate() {
         command = command.find_subcommand(word).ok_or_else(|| {
-            Failure::new(format!("unknown help topic: {}", words.join(" ")))
+            let unknown = words.get(at..).unwrap_or_default().join(" ");
+            Failure::new(format!("unknown help topic: {unknown}"))
                 .with_hint(format!("see '{program} --help'"))
         })?;
         path.push(command.get_name().to_owned());
@@ -151,7 +152,7 @@ fn failure(program: &str, root: &Command, words: &[OsString], error: &clap::Erro
         | ErrorKind::TooFewValues
         | ErrorKind::TooManyValues
         | ErrorKind::WrongNumberOfValues
-            if !wrong.starts_with('-') =>
+            if wrong == "-" || !wrong.starts_with('-') =>
         {
             let usage = help::usage(program, &path, command);
             refuse(format!("'{name}' {}", usage::arity(command)), 1, format!("usage: {usage}"))
@@ -218,7 +219,8 @@ fn shorthand_word(words: &[OsString], letter: &str) -> Option<String> {
     let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
     let found = words
         .find(|word| word.starts_with('-') && !word.starts_with("--") && word.contains(letter));
-    found.map(str::to_owned)
+    // From the letter on, as Docker shows it.
+    found.and_then(|word| Some(format!("-{}", word.get(word.find(letter)?..)?)))
 }
 
 /// Docker's words for a flag without a value, or with a wrong one.
@@ -245,7 +247,7 @@ fn invalid_value(command: &Command, words: &[OsString], error: &clap::Error) -> 
         let last = words.last().and_then(|word| word.to_str()).unwrap_or_default();
         return match short {
             Some(short) if !last.starts_with("--") && last.ends_with(short) => {
-                format!("flag needs an argument: '{short}' in {last}")
+                format!("flag needs an argument: '{short}' in -{short}")
             }
             _ => format!("flag needs an argument: {long}"),
         };

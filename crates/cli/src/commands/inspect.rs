@@ -30,7 +30,7 @@ impl Sizes {
 pub fn any(session: &mut Session<'_, '_>, args: &Inspect) -> Outcome {
     let kind = match args.kind.as_deref() {
         None => None,
-        Some("") => return Err(refuse("type is empty: must be one of \"config\"", true)),
+        Some("") => return Err(refuse("type is empty", true)),
         Some("container") => Some(InspectKind::Container),
         Some("image") => Some(InspectKind::Image),
         Some("volume") => Some(InspectKind::Volume),
@@ -88,6 +88,16 @@ fn show(
     let mut found: Vec<Value> = Vec::new();
     let mut failures = Vec::new();
     for name in names {
+        if name.is_empty() {
+            let what = match kind {
+                Some(InspectKind::Image) => "image",
+                Some(InspectKind::Network) => "network",
+                Some(InspectKind::Volume) => "volume",
+                Some(InspectKind::Container) | None => "container",
+            };
+            failures.push(Failure::new(format!("invalid {what} name or ID: value is empty")));
+            continue;
+        }
         match session.engine.inspect(name, kind) {
             Ok(mut document) => {
                 if sizes == Sizes::Shown {

@@ -299,9 +299,7 @@ fn list(session: &mut Session<'_, '_>, args: &ListNetworks) -> Outcome {
     networks.sort_by(|one, other| one.name.cmp(&other.name));
     let rows: Vec<Value> = networks.iter().map(|network| row(network, args.no_trunc)).collect();
     let format = session.format(args.list.format.as_deref());
-    let text = NETWORKS.render(format.as_deref(), args.list.quiet, &rows)?;
-    session.streams.out.write_all(text.as_bytes())?;
-    Ok(0)
+    session.list(&NETWORKS, format.as_deref(), args.list.quiet, &rows)
 }
 
 fn row(network: &NetworkSummary, in_full: bool) -> Value {
@@ -319,6 +317,7 @@ fn row(network: &NetworkSummary, in_full: bool) -> Value {
         "IPv4": "true",
         "IPv6": "false",
         "Internal": network.internal.to_string(),
+        "Label": network.labels,
         "Labels": labels.join(","),
         "Name": network.name,
         "Scope": "local",
