@@ -113,6 +113,10 @@ impl Containers<'_> {
         };
         let unpacked = self.layers.unpack_writable(&container.id, top, &stop);
         drop(frozen);
+        if ended.load(std::sync::atomic::Ordering::Relaxed) && unpacked.is_err() {
+            let text = "interrupted: no image was made, and the container goes on";
+            return Err(Error::conflict(text));
+        }
         Ok(unpacked?)
     }
 }
