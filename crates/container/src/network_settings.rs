@@ -452,6 +452,10 @@ mod tests {
             (option(MTU, "12"), "invalid MTU number: 12"),
             (option(GATEWAY_MODE, "x"), "unknown gateway mode x"),
             (
+                option(GATEWAY_MODE, "routed"),
+                "gateway mode routed is not supported; what is: nat",
+            ),
+            (
                 NewNetwork { ipam_driver: "x".to_owned(), ..named("y") },
                 "invalid ipam driver: \"x\"",
             ),

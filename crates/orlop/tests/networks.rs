@@ -135,6 +135,12 @@ fn networks_are_created_listed_inspected_and_removed() {
             "no matching subnet for gateway 10.1.0.1",
         ),
         (1, &["create", "--ipv6", "x"], "IPv6 networks are not supported"),
+        (1, &["create", "--config-only", "x"], "configuration-only networks are not supported"),
+        (
+            1,
+            &["create", "-o", "com.docker.network.bridge.name=lo", "x"],
+            "interface `lo` exists already; choose another",
+        ),
         (1, &["rm", "bridge"], "bridge is a pre-defined network and cannot be removed"),
         (1, &["rm", "nothing"], "network nothing not found"),
         (1, &["inspect", "nothing"], "network nothing not found"),
