@@ -9,6 +9,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -43,9 +44,14 @@ pub enum Hierarchies {
 }
 
 impl Hierarchies {
-    /// Looks at this machine.
+    /// Looks at this machine, once: a list of containers asks for each of them.
     pub fn detect() -> io::Result<Self> {
-        Ok(Self::from_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?))
+        static FOUND: OnceLock<Hierarchies> = OnceLock::new();
+        if let Some(found) = FOUND.get() {
+            return Ok(found.clone());
+        }
+        let found = Self::from_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?);
+        Ok(FOUND.get_or_init(|| found).clone())
     }
 
     /// Reads the text of `/proc/<pid>/mountinfo`.
