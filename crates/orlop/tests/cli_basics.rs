@@ -256,7 +256,7 @@ fn a_terminal_is_a_terminal() {
     // A terminal was asked for, but standard input is none.
     let refused = fixture.orlop(&["run", "--rm", "-it", "busybox", "true"]);
     assert_ne!(refused.code, 0, "{refused}");
-    assert!(refused.stderr.contains("stdin is not a terminal"), "{refused}");
+    assert!(refused.stderr.contains("the input device is not a TTY"), "{refused}");
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn what_cannot_be_limited_is_told_and_nothing_is_made() {
         (&["--log-opt", "foo=1"], "unknown log opt 'foo' for json-file log driver"),
         (&["--stop-signal", "foo"], "invalid signal: foo"),
         (&["--stop-signal", "99"], "invalid signal: 99"),
-        (&["--platform", "linux/s390x"], "No such image: busybox"),
+        (&["--platform", "linux/s390x"], "does not match the specified platform (linux/s390x)"),
     ] {
         let words = [&["create", "--name", "wrong"], flags, &["busybox"]].concat();
         let refused = fixture.fails(1, &words);

@@ -25,7 +25,7 @@ use crate::cgroup::{ContainerCgroup, Hierarchies};
 use crate::plan::{MountSource, PlannedMount, ProcessPlan};
 use crate::spec::{self, DevicePlaces, SpecInput, refused};
 use crate::user::{self, RESOLVE};
-use crate::{Bundle, StartError};
+use crate::{Bundle, StartError, stage};
 
 /// Most components of a working directory that is made: no longer path can be given to the kernel.
 const MAX_COMPONENTS: usize = 2048;
@@ -126,7 +126,10 @@ pub(crate) fn specification(
         .map_err(|error| refused(format!("cannot find the control groups: {error}")))?;
     let cgroup = ContainerCgroup::with_hierarchies(hierarchies, &plan.cgroup).map_err(refused)?;
     let legacy_cgroups = match legacy {
-        LegacyCgroups::Bound => cgroup.legacy_controllers(),
+        LegacyCgroups::Bound => {
+            stage::own::cgroup_places(&stage::directory(&plan.run_dir))?;
+            cgroup.legacy_controllers()
+        }
         LegacyCgroups::MountedByRuntime => Vec::new(),
     };
     let input = SpecInput {

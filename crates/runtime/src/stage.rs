@@ -29,6 +29,8 @@ pub(crate) struct Prepared {
     rootfs: OwnedFd,
     mounts: Vec<Option<OwnedFd>>,
     filesystems: Vec<Opened>,
+    /// Keeps others from mounting the writable layer before it is found mounted here.
+    _in_use: Option<OwnedFd>,
 }
 
 /// A volume's file system, kept from others until this container is noted among its users.
@@ -52,7 +54,7 @@ pub(crate) struct Stage {
 
 /// Opens and clones every source, in the namespace of the caller.
 pub(crate) fn prepare(plan: &Plan) -> Result<Prepared, StartError> {
-    view::wait_for_copies(&plan.rootfs)?;
+    let in_use = view::wait_for_copies(&plan.rootfs)?;
     let rootfs = mount::mount_rootfs(&plan.rootfs).map_err(Error::from)?;
     let mounts = plan.mounts.iter().map(|mount| match &mount.source {
         MountSource::Bind { path, subpath, recursive } => {
@@ -65,7 +67,7 @@ pub(crate) fn prepare(plan: &Plan) -> Result<Prepared, StartError> {
         }
     });
     let mounts = mounts.collect::<Result<_, _>>()?;
-    Ok(Prepared { rootfs, mounts, filesystems: open_filesystems(plan)? })
+    Ok(Prepared { rootfs, mounts, filesystems: open_filesystems(plan)?, _in_use: in_use })
 }
 
 /// Opens each file system once, in an order that all monitors keep, so that none waits for another
@@ -241,7 +243,6 @@ impl Prepared {
         let rootfs = directory.join("rootfs");
         make_directory(&rootfs)?;
         mount::attach(&self.rootfs, &rootfs).map_err(Error::from)?;
-        own::cgroup_places(&directory)?;
         let (wholes, uses) = stage_filesystems(plan, &directory, self.filesystems)?;
         let mut staged = Vec::with_capacity(self.mounts.len());
         for (index, (mount, planned)) in self.mounts.into_iter().zip(&plan.mounts).enumerate() {

@@ -16,7 +16,8 @@ use orlop_runtime::launch::{LaunchOptions, Launched, launch};
 use orlop_runtime::log::{LogReader, ReadOptions};
 use orlop_runtime::monitor::{Handover, carry_out};
 use orlop_runtime::plan::{
-    LogFiles, LogFormat, LogPlan, MountSource, PLAN_VERSION, Plan, PlannedMount, ProcessPlan, RuntimeChoice,
+    LogFiles, LogFormat, LogPlan, MountSource, PLAN_VERSION, Plan, PlannedMount, ProcessPlan,
+    RuntimeChoice,
 };
 use orlop_runtime::record::{Liveness, Record, liveness, read_after};
 use orlop_runtime::{Bundle, ContainerNetwork, CreatedProcess, Runtime, StartError, Stdio};
@@ -179,7 +180,7 @@ impl Container {
             network: NetworkPlan::None,
             log: LogPlan::Files(LogFiles::json(self.path("c-json.log"))),
             health: None,
-        shared: Default::default(),
+            shared: Default::default(),
             runtime: RuntimeChoice::Builtin,
             finish: vec!["/bin/touch".into(), self.path("finished").display().to_string()],
         }
@@ -208,7 +209,9 @@ impl Container {
     }
 
     fn log(&self) -> String {
-        let reader = LogReader::open(&self.path("c-json.log"), LogFormat::JsonFile, ReadOptions::default()).unwrap();
+        let reader =
+            LogReader::open(&self.path("c-json.log"), LogFormat::JsonFile, ReadOptions::default())
+                .unwrap();
         reader.map(|entry| entry.unwrap().text).collect()
     }
 
@@ -598,4 +601,19 @@ fn a_killed_monitor_is_seen_at_once_by_everybody() {
     assert_eq!(liveness(&container.run_dir()).unwrap(), Liveness::Dead);
     assert!(matches!(container.records()[..], [Record::Started { .. }]));
     assert!(!PidFd::open(launched.init_pid).unwrap().wait_ended(Some(Duration::ZERO)).unwrap());
+}
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN"]
+fn a_start_that_cannot_be_recorded_is_no_start() {
+    let container = Container::new();
+    // Records are written under this name first.
+    fs::create_dir_all(container.run_dir().join("records/new")).unwrap();
+    let script = "echo $$ > /data/pid; exec sleep 300";
+    let error = container.launch(&container.plan(script), false).unwrap_err();
+    assert!(error.message.contains("records/1.json"), "{error}");
+    container.wait_dead();
+    assert_eq!(container.records(), []);
+    assert_eq!(fs::read_to_string(container.run_dir().join("network")).unwrap(), "down");
+    assert!(container.run_dir().join("deleted").exists());
 }

@@ -63,7 +63,7 @@ pub(super) fn init(target: &Path) -> Result<(), StartError> {
 /// Makes the directory that is shown as `/sys/fs/cgroup` on v1, with a place for each hierarchy.
 ///
 /// The container gets it read-only as one mount, into which the hierarchies are mounted.
-pub(super) fn cgroup_places(stage: &Path) -> Result<(), StartError> {
+pub(crate) fn cgroup_places(stage: &Path) -> Result<(), StartError> {
     let Hierarchies::Legacy(roots) =
         Hierarchies::detect().map_err(Error::stream("find the control groups"))?
     else {
