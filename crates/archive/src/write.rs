@@ -153,7 +153,6 @@ impl<W: Write> TarWriter<W> {
         if kind == FileType::RegularFile {
             return self.regular(path, parent, name);
         }
-        self.note_link(stat, path);
         let entry_type = match kind {
             FileType::Symlink => EntryType::Symlink,
             FileType::Fifo => EntryType::Fifo,
@@ -162,17 +161,29 @@ impl<W: Write> TarWriter<W> {
         };
         let mut builder = self.header(path, entry_type, stat)?;
         if kind == FileType::Symlink {
-            let target = rustix::fs::readlinkat(parent, name, Vec::new())
-                .map_err(|error| at(path, error.into()))?;
+            let target = match rustix::fs::readlinkat(parent, name, Vec::new()) {
+                Ok(target) => target,
+                // A file took its place.
+                Err(error) if has_vanished(error) || error == Errno::INVAL => {
+                    skipped(path);
+                    return Ok(());
+                }
+                Err(error) => return Err(at(path, error.into())),
+            };
             builder.link_name(target.as_bytes());
         } else if kind != FileType::Fifo {
             let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
             builder.device(major, minor).map_err(represent)?;
         }
-        add_attributes(
-            &mut builder,
-            &xattr::all_at(parent, name).map_err(|error| at(path, error))?,
-        );
+        match xattr::all_at(parent, name) {
+            Ok(attributes) => add_attributes(&mut builder, &attributes),
+            Err(error) if Errno::from_io_error(&error).is_some_and(has_vanished) => {
+                skipped(path);
+                return Ok(());
+            }
+            Err(error) => return Err(at(path, error)),
+        }
+        self.note_link(stat, path);
         self.emit(builder)
     }
 
