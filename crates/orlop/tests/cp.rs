@@ -1,5 +1,5 @@
 //! `cp`: every rule of Docker's table, both ways, whatever the container is doing.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // Trees of our own making.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -642,4 +642,26 @@ fn sockets_are_no_files() {
     fs::write(bound.join("g"), "g").unwrap();
     fixture.ok(&["cp", text(&bound), "web:/copy"]);
     assert_eq!(inside(&fixture, "ls /copy"), "g");
+}
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn a_container_may_start_again_and_again_meanwhile() {
+    let fixture = fixture!();
+    fixture.busybox();
+    let script = "cat /etc/copied >> /log 2>/dev/null; exit 1";
+    let words = ["run", "-d", "--name", "web", "--restart", "always", "-v", "vol:/vol", "busybox"];
+    fixture.ok(&[&words[..], &["sh", "-c", script]].concat());
+    let source = fixture.directory("src").join("f");
+    let target = source.with_file_name("back");
+    for round in 0..30 {
+        fs::write(&source, format!("{round}")).unwrap();
+        for path in ["web:/etc/copied", "web:/vol/copied"] {
+            fixture.ok(&["cp", text(&source), path]);
+            fixture.ok(&["cp", path, text(&target)]);
+            assert_eq!(fs::read_to_string(&target).unwrap(), format!("{round}"), "{path}");
+        }
+        std::thread::sleep(Duration::from_millis(37 * (round % 5)));
+    }
+    fixture.ok(&["rm", "-f", "web"]);
 }

@@ -50,12 +50,17 @@ impl<'a> Containers<'a> {
                 let copying = self.lock_layer(&id, FlockOperation::LockShared)?;
                 match self.open_running(&container) {
                     Ok(opened) => (opened, copying),
-                    // It ended in between, or is between two runs.
+                    // Between two runs nothing is mounted; the next one waits for the lock.
+                    Err(_) if container.state.status == ContainerStatus::Restarting => {
+                        (self.open_anew(&container)?, copying)
+                    }
+                    // It ended in between.
                     Err(_) if attempt < ATTEMPTS_MAX && !self.is_unchanged(&container)? => continue,
                     Err(error) => return Err(error),
                 }
             } else {
-                (self.open_stopped(&container)?, operation)
+                self.wait_for_monitor(&id, MONITOR_END_TIMEOUT)?;
+                (self.open_anew(&container)?, operation)
             };
             let Opened { space, root, root_mount, mounts } = opened;
             return Ok(ContainerFiles {
@@ -105,8 +110,8 @@ impl<'a> Containers<'a> {
         self.put_together(container, rootfs, mounts)
     }
 
-    fn open_stopped(&self, container: &ContainerRecord) -> Result<Opened> {
-        self.wait_for_monitor(&container.id, MONITOR_END_TIMEOUT)?;
+    /// Opens everything as a start would.
+    fn open_anew(&self, container: &ContainerRecord) -> Result<Opened> {
         // Never volatile: the kernel would refuse to mount the layer again.
         let options = WritableOptions { volatile: false };
         let recipe = self.layers.writable_recipe(&container.id, options)?;

@@ -17,17 +17,21 @@ use crate::StartError;
 use crate::error::Error;
 
 /// Waits until nobody looks at a writable layer any more: whoever does so while its container runs
-/// holds a shared lock on its directory, and one overlay must not be mounted twice.
-pub(crate) fn wait_for_copies(rootfs: &RootfsRecipe) -> Result<(), StartError> {
-    let RootfsRecipe::Overlay { upper: Some(upper), .. } = rootfs else { return Ok(()) };
-    let Some(directory) = upper.upper.parent() else { return Ok(()) };
+/// holds a shared lock on its directory, and one overlay must not be mounted twice. What is returned
+/// is kept until the layer is mounted in the stage, where others find it.
+pub(crate) fn wait_for_copies(rootfs: &RootfsRecipe) -> Result<Option<OwnedFd>, StartError> {
+    let RootfsRecipe::Overlay { upper: Some(upper), .. } = rootfs else { return Ok(None) };
+    let Some(directory) = upper.upper.parent() else { return Ok(None) };
     let failed = |errno: rustix::io::Errno| Error::file("lock", directory)(errno.into());
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::open(directory, flags, Mode::empty()).map_err(failed)?;
     loop {
         match rustix::fs::flock(&opened, FlockOperation::LockExclusive) {
             Err(rustix::io::Errno::INTR) => {}
-            other => return Ok(other.map_err(failed)?),
+            other => {
+                other.map_err(failed)?;
+                return Ok(Some(opened));
+            }
         }
     }
 }
