@@ -27,6 +27,8 @@ mod leftovers;
 mod lookup;
 mod merge;
 pub mod mount_plan;
+#[cfg(test)]
+mod mount_plan_random_tests;
 mod mounted;
 mod names;
 mod network;
