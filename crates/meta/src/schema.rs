@@ -177,3 +177,55 @@ pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.commit()?;
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A volume with a container that uses it, in a database of format 1.
+    const FIRST_ROWS: &str = "
+        INSERT INTO volumes VALUES ('db', 'local', NULL, NULL, 0, '2026-01-01T00:00:00Z');
+        INSERT INTO containers VALUES
+            ('c1', 'one', NULL, 'sha256:0', NULL, '{}', '{}', '[]', 'created', '{}', '2026-01-01T00:00:00Z');
+        INSERT INTO container_volumes VALUES ('c1', 'db');";
+
+    #[test]
+    fn a_database_of_the_first_format_is_upgraded_with_its_rows() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection.execute_batch(FIRST_ROWS).unwrap();
+        migrate(&mut connection).unwrap();
+        migrate(&mut connection).unwrap();
+        assert_eq!(format(&connection).unwrap(), NEWEST_FORMAT);
+        let name: String =
+            connection.query_row("SELECT name FROM volumes", [], |row| row.get(0)).unwrap();
+        assert_eq!(name, "db");
+    }
+
+    #[test]
+    fn a_kept_size_ends_with_the_next_start_and_with_its_object() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.pragma_update(None, "foreign_keys", true).unwrap();
+        migrate(&mut connection).unwrap();
+        connection.execute_batch(FIRST_ROWS).unwrap();
+        let keep = "INSERT INTO volume_sizes VALUES ('db', 7, 1); INSERT INTO container_sizes VALUES ('c1', 8, 1);";
+        let kept = |connection: &Connection| -> (i64, i64) {
+            let sql = "SELECT (SELECT count(*) FROM volume_sizes), (SELECT count(*) FROM container_sizes)";
+            connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        };
+        connection.execute_batch(keep).unwrap();
+        connection.execute("UPDATE containers SET name = 'other'", []).unwrap();
+        assert_eq!(kept(&connection), (1, 1));
+        connection.execute("UPDATE containers SET status = 'running'", []).unwrap();
+        assert_eq!(kept(&connection), (0, 0));
+        connection.execute_batch(keep).unwrap();
+        connection.execute("DELETE FROM containers", []).unwrap();
+        assert_eq!(kept(&connection), (1, 0));
+        connection.execute("UPDATE volumes SET name = 'renamed'", []).unwrap();
+        assert_eq!(kept(&connection), (1, 0));
+        connection.execute("DELETE FROM volumes", []).unwrap();
+        assert_eq!(kept(&connection), (0, 0));
+    }
+}
