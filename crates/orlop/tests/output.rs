@@ -212,10 +212,14 @@ fn called_as_docker_it_is_docker() {
     let fixture = fixture!();
     let docker = fixture.directory("bin").join("docker");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_orlop"), &docker).unwrap();
+    // Docker's own settings are not ours.
+    let config = fixture.directory("config");
+    std::fs::write(config.join("config.json"), "{\"psFormat\": \"{{.Nope}}\"}").unwrap();
     let docker = |words: &[&str]| {
         let mut command = Command::new(&docker);
         command.env("ORLOP_ROOT", fixture.root()).env("ORLOP_RUN_ROOT", fixture.run_root());
-        run(command.env("DOCKER_HOST", "tcp://192.0.2.1:1").args(words), b"", LIMIT)
+        command.env("DOCKER_HOST", "tcp://192.0.2.1:1").env("DOCKER_CONFIG", &config);
+        run(command.args(words), b"", LIMIT)
     };
     assert_eq!(
         docker(&["ps"]).ok(),

@@ -103,6 +103,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug)]
 pub struct Template {
     name: &'static str,
+    /// Characters that stand before the template in what the user wrote.
+    offset: usize,
     source: String,
     body: ListNode,
     defined: BTreeMap<SmolStr, ListNode>,
@@ -136,7 +138,7 @@ impl Template {
             }
         }
         let defined = defines.into_iter().map(|define| (define.name, define.body)).collect();
-        Ok(Self { name, source: text.to_owned(), body, defined })
+        Ok(Self { name, offset: 0, source: text.to_owned(), body, defined })
     }
 
     /// Renders one document: typed as Docker's client has it, or else as plain JSON.
@@ -165,6 +167,7 @@ impl Template {
             let before = self.source.get(..failed.pos.offset).unwrap_or(&self.source);
             let column = before.rsplit('\n').next().unwrap_or_default().len();
             let line = before.matches('\n').count() + 1;
+            let column = if line == 1 { column + self.offset } else { column };
             Error::Execute { name: self.name, line, column, at: failed.at, why: failed.why }
         })
     }

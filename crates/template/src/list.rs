@@ -22,8 +22,13 @@ impl ListTemplate {
             Some(rest) => (rest, true),
             None => (format, false),
         };
+        let blanks = format.len() - format.trim_start_matches(' ').len();
         let format = format.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n");
-        Ok(Self { row: Template::parse(&format)?, is_table })
+        let mut row = Template::parse(&format)?;
+        if is_table {
+            row.offset = "table".len() + blanks;
+        }
+        Ok(Self { row, is_table })
     }
 
     /// Renders all rows, one line each; `headings` maps each field to its heading. An object `Label`

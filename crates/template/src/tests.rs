@@ -336,6 +336,10 @@ fn tables_have_headings_and_three_spaces() {
             "E template: :1:2: executing \"\" at <.Nope>: can't evaluate field Nope in type *formatter.ContainerContext",
         ),
         (
+            "table   {{.Nope}}",
+            "E template: :1:10: executing \"\" at <.Nope>: can't evaluate field Nope in type *formatter.ContainerContext",
+        ),
+        (
             "{{.Names.Foo}}",
             "E template: :1:8: executing \"\" at <.Names.Foo>: can't evaluate field Foo in type string",
         ),
