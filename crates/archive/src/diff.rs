@@ -10,13 +10,13 @@ use std::io::Write;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use orlop_sys::confined::open_dir_at;
-use orlop_sys::tree::{DirStack, Entry, identity, list};
+use orlop_sys::tree::{DirStack, Entry, identity};
 use orlop_sys::xattr;
 use rustix::fs::{AtFlags, FileType, Stat};
 
 use crate::error::shown;
 use crate::name::{WHITEOUT, join};
-use crate::write::{Step, TarWriter, at, is_portable, walk};
+use crate::write::{Step, TarWriter, at, is_gone, is_portable, list_or_nothing, walk};
 use crate::{Error, Result};
 
 /// Writes what an overlay's upper directory changed.
@@ -136,29 +136,35 @@ impl<W: Write> Comparison<'_, W> {
                 continue;
             };
             let parent = level.path.clone();
-            match pair {
-                (Some(old), None) => {
-                    self.write_parents()?;
-                    self.tar.whiteout(&parent, &old.name)?;
+            match self.pair(&parent, pair) {
+                // The container may be running.
+                Err(error) if is_gone(&error) => {
+                    tracing::debug!(parent = %shown(&parent), %error, "changed meanwhile, and left out");
                 }
-                (None, Some(new)) => self.added(&join(&parent, new.name.to_bytes()), &new)?,
-                (Some(old), Some(new)) if old.is_dir && new.is_dir => {
-                    self.both(&parent, &new.name)?;
-                }
-                (Some(_), Some(new)) if new.is_dir => {
-                    self.added(&join(&parent, new.name.to_bytes()), &new)?;
-                }
-                (Some(old), Some(new)) => {
-                    self.file_pair(&join(&parent, new.name.to_bytes()), &old, &new)?;
-                }
-                (None, None) => {}
+                done => done?,
             }
         }
         Ok(())
     }
 
+    /// Writes what became of one name.
+    fn pair(&mut self, parent: &[u8], pair: (Option<Entry>, Option<Entry>)) -> Result<()> {
+        match pair {
+            (Some(old), None) => {
+                self.write_parents()?;
+                self.tar.whiteout(parent, &old.name)
+            }
+            (Some(old), Some(new)) if old.is_dir && new.is_dir => self.both(parent, &new.name),
+            (Some(old), Some(new)) if !new.is_dir => {
+                self.file_pair(&join(parent, new.name.to_bytes()), &old, &new)
+            }
+            (_, Some(new)) => self.added(&join(parent, new.name.to_bytes()), &new),
+            (None, None) => Ok(()),
+        }
+    }
+
     fn push_level(&mut self, path: Vec<u8>, written: bool) -> Result<()> {
-        let read = |stack: &DirStack| list(stack.current()).map_err(|error| at(&path, error));
+        let read = |stack: &DirStack| list_or_nothing(stack.current(), &path);
         let pairs = pair_up(read(&self.old)?, read(&self.new)?);
         let stat =
             rustix::fs::fstat(self.new.current()).map_err(|error| at(&path, error.into()))?;
@@ -186,7 +192,13 @@ impl<W: Write> Comparison<'_, W> {
     fn both(&mut self, parent: &[u8], name: &CStr) -> Result<()> {
         let path = join(parent, name.to_bytes());
         let old = self.old.enter(name).map_err(|error| at(&path, error))?;
-        let new = self.new.enter(name).map_err(|error| at(&path, error))?;
+        let new = match self.new.enter(name) {
+            Ok(new) => new,
+            Err(error) => {
+                self.old.leave().map_err(|error| at(&path, error))?;
+                return Err(at(&path, error));
+            }
+        };
         let attributes =
             |stack: &DirStack| xattr::all(stack.current()).map_err(|error| at(&path, error));
         let changed = (old.st_mode, old.st_uid, old.st_gid)

@@ -10,7 +10,7 @@ use std::io::{self, Read as _, Seek as _, Write};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use orlop_sys::confined::open_dir_at;
-use orlop_sys::tree::{DirStack, WalkPath, identity, list};
+use orlop_sys::tree::{DirStack, Entry, WalkPath, identity, list};
 use orlop_sys::xattr;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
@@ -350,13 +350,27 @@ fn has_vanished(error: Errno) -> bool {
     matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO)
 }
 
+/// Whether an operation failed because its object is not there any more.
+pub(crate) fn is_gone(error: &Error) -> bool {
+    let errno = |error: &std::io::Error| Errno::from_io_error(error).is_some_and(has_vanished);
+    matches!(error, Error::Path(error) if errno(&error.source))
+}
+
+/// The entries of a directory, sorted; none if it was removed after it was opened.
+pub(crate) fn list_or_nothing(directory: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<Entry>> {
+    match list(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(|error| at(path, error)),
+    }
+}
+
 fn skipped(path: &[u8]) {
     tracing::debug!(path = %shown(path), "changed while it was archived, and left out");
 }
 
 /// Entries of the current directory, last name first.
 fn sorted(stack: &DirStack) -> Result<Vec<(CString, bool)>> {
-    let mut entries = list(stack.current()).map_err(|error| at(b".", error))?;
+    let mut entries = list_or_nothing(stack.current(), b".")?;
     entries.reverse();
     Ok(entries.into_iter().map(|entry| (entry.name, entry.is_dir)).collect())
 }
