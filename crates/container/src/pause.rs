@@ -100,14 +100,15 @@ impl Containers<'_> {
         ContainerCgroup::new(&crate::plan::container_cgroup(&self.store.paths.root, container))
     }
 
-    /// A failure to freeze a container that has ended meanwhile has another reason.
+    /// A failure to freeze a container that has ended meanwhile has another reason. The caller holds
+    /// the operation lock.
     fn frozen_meanwhile(
         &self,
         id: &ContainerId,
         operation: &'static str,
         source: std::io::Error,
     ) -> Error {
-        match self.get(id.as_str()) {
+        match self.settle_locked(id) {
             Ok(container) if !container.state.status.is_active() => not_running(id),
             _ => Error::System { operation, subject: id.as_str().to_owned(), source },
         }

@@ -14,7 +14,7 @@ use crate::mount_plan::MountEntry;
 use crate::plan::entries;
 use crate::settle::{container_event, is_alive};
 use crate::start::MONITOR_END_TIMEOUT;
-use crate::stop::RestartsAfter;
+use crate::stop::{OperationLock, RestartsAfter};
 use crate::{Containers, Error, Result, now_ns, now_text};
 
 /// How often a container that others start all the time is ended before the user is told.
@@ -107,7 +107,10 @@ impl Containers<'_> {
             _ => {}
         }
         self.mark_stopped(container, RestartsAfter::Cancelled)?;
-        self.end(container, |container, process| self.kill_and_wait(container, process)).map(drop)
+        self.end(container, OperationLock::Free, |container, process| {
+            self.kill_and_wait(container, process)
+        })
+        .map(drop)
     }
 
     /// Removes a container that does not run; the caller holds the operation lock.

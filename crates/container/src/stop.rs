@@ -30,6 +30,15 @@ pub struct StopOptions {
     pub timeout_seconds: Option<i64>,
 }
 
+/// Whether the caller holds the container's operation lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OperationLock {
+    /// Nobody may, or somebody else.
+    Free,
+    /// The caller.
+    Held,
+}
+
 /// What becomes of a container's restart policy when somebody sends a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RestartsAfter {
@@ -43,10 +52,19 @@ impl Containers<'_> {
     /// Stops a container: its stop signal, then `SIGKILL`. One that does not run is left as it is.
     pub fn stop(&self, name: &str, options: &StopOptions) -> Result<()> {
         let container = self.get(name)?;
+        self.stop_container(&container, options, OperationLock::Free)
+    }
+
+    fn stop_container(
+        &self,
+        container: &ContainerRecord,
+        options: &StopOptions,
+        lock: OperationLock,
+    ) -> Result<()> {
         if !container.state.status.is_active() {
             return Ok(());
         }
-        let signal = match options.signal.as_deref().or(stop_signal(&container)) {
+        let signal = match options.signal.as_deref().or(stop_signal(container)) {
             Some(text) => text.parse()?,
             None => Signal::TERM,
         };
@@ -55,9 +73,9 @@ impl Containers<'_> {
             .or(container.config.stop_timeout)
             .unwrap_or(DEFAULT_STOP_SECONDS);
         let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
-        self.mark_stopped(&container, RestartsAfter::Cancelled)?;
+        self.mark_stopped(container, RestartsAfter::Cancelled)?;
         orlop_sys::fault::point("container.stop.marked");
-        let ended = self.end(&container, |container, process| {
+        let ended = self.end(container, lock, |container, process| {
             self.signal(container, process, signal)?;
             self.thaw(container);
             if !wait_process(process, limit)? {
@@ -91,7 +109,9 @@ impl Containers<'_> {
         self.mark_stopped(&container, restarts)?;
         if signal == Signal::KILL {
             return self
-                .end(&container, |container, process| self.kill_and_wait(container, process))
+                .end(&container, OperationLock::Free, |container, process| {
+                    self.kill_and_wait(container, process)
+                })
                 .map(drop);
         }
         let Some(process) = open_process(&container)? else {
@@ -114,6 +134,7 @@ impl Containers<'_> {
     pub(crate) fn end(
         &self,
         first: &ContainerRecord,
+        lock: OperationLock,
         end_process: impl Fn(&ContainerRecord, &PidFd) -> Result<()>,
     ) -> Result<ContainerRecord> {
         let mut container = first.clone();
@@ -122,7 +143,7 @@ impl Containers<'_> {
             if let Some(process) = open_process(&container)? {
                 end_process(&container, &process)?;
             }
-            container = self.wait_for_end(&container)?;
+            container = self.wait_for_end(&container, lock)?;
         }
         Ok(container)
     }
@@ -149,8 +170,8 @@ impl Containers<'_> {
         let id = self.id(name)?;
         {
             let _operation = self.lock_operation(&id)?;
-            self.settle_locked(&id)?;
-            self.stop(id.as_str(), options)?;
+            let container = self.settle_locked(&id)?;
+            self.stop_container(&container, options, OperationLock::Held)?;
             self.start_locked(&id, name, StartOptions::default(), Ended::MayStartAgain)?;
         }
         let container = self.get(id.as_str())?;
@@ -158,10 +179,19 @@ impl Containers<'_> {
     }
 
     /// Waits until the end of a process that is gone has become part of the container's state.
-    pub(crate) fn wait_for_end(&self, container: &ContainerRecord) -> Result<ContainerRecord> {
+    fn wait_for_end(
+        &self,
+        container: &ContainerRecord,
+        lock: OperationLock,
+    ) -> Result<ContainerRecord> {
         let deadline = Instant::now() + RECORD_TIMEOUT;
         loop {
-            let present = match self.get(container.id.as_str()) {
+            let present = match lock {
+                OperationLock::Free => self.get(container.id.as_str()),
+                // Who holds it must not take it again, which a look at a container without a monitor does.
+                OperationLock::Held => self.settle_locked(&container.id),
+            };
+            let present = match present {
                 // Somebody else has removed it, which is an end as well.
                 Err(Error::NotFound { .. }) => {
                     let mut gone = container.clone();

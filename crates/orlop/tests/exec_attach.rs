@@ -495,3 +495,40 @@ fn the_events_of_a_run_come_in_dockers_order() {
     let die = fixture.ok(&[&words[..5], &["--filter", "event=die", "--format", format]].concat());
     assert_eq!(die, "0 0");
 }
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn events_are_told_as_they_happen_without_anybody_else_looking() {
+    let fixture = busybox();
+    let out = fixture.folder().join("out");
+    let mut follow =
+        fixture.command(&["events", "--filter", "type=container", "--format", "{{.Action}}"]);
+    let mut follow = follow.stdout(File::create(&out).unwrap()).spawn().unwrap();
+    // The first event may be gone before it follows.
+    wait_until("the follower", LIMIT, || {
+        fixture.ok(&["run", "--rm", "busybox", "true"]);
+        let seen = std::fs::read_to_string(&out).unwrap();
+        if seen.contains("destroy") { Ok(()) } else { Err(seen) }
+    });
+    let before = std::fs::read_to_string(&out).unwrap().len();
+    fixture.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "-m",
+        "16m",
+        "busybox",
+        "sh",
+        "-c",
+        "sleep 1; tail /dev/zero",
+    ]);
+    let seen = wait_until("the end", LIMIT, || {
+        let seen = std::fs::read_to_string(&out).unwrap()[before..].to_owned();
+        if seen.contains("die") { Ok(seen) } else { Err(seen) }
+    });
+    assert_eq!(seen, "create\nstart\noom\ndie\n");
+    assert_eq!(inspect(&fixture, "{{.State.OOMKilled}} {{.State.ExitCode}}"), "true 137");
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+}

@@ -190,3 +190,26 @@ fn nobody_probes_a_paused_container_or_one_without_a_check() {
     fixture.ok(&["unpause", "box"]);
     wait_for(&fixture, "box", "{{.State.Health.Status}}", "healthy");
 }
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn a_monitor_that_is_killed_while_it_probes_leaves_nothing() {
+    let fixture = images(&[("hangs", "--interval=100ms --timeout=1h CMD exec sleep 7777")]);
+    fixture.ok(&["run", "-d", "--name", "box", "hangs", "sleep", "300"]);
+    wait_until("a probe", LIMIT, || {
+        let seen = fixture.ok(&["top", "box"]);
+        if seen.contains("sleep 7777") { Ok(()) } else { Err(seen) }
+    });
+    // The probe's helper is a copy of the monitor: only the one that is a parent is killed.
+    let first: i32 = inspect(&fixture, "box", "{{.State.Pid}}").parse().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{first}/status")).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
+    fixture.kill_now(parent.parse().unwrap());
+    wait_for(&fixture, "box", "{{.State.Status}} {{.State.ExitCode}}", "exited 137");
+    wait_until("the last process to end", LIMIT, || {
+        let left = fixture.processes();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+    fixture.ok(&["start", "box"]);
+    fixture.ok(&["rm", "-f", "box"]);
+}

@@ -376,6 +376,36 @@ fn restarts_that_are_cut_off_lose_nothing() {
 
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn a_restart_by_hand_whose_monitor_is_killed_meanwhile_comes_to_an_end() {
+    let fixture = busybox();
+    let script = "trap : TERM; echo up; while :; do sleep 0.1; done";
+    fixture.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+    wait_until("the trap", LIMIT, || {
+        let seen = fixture.ok(&["logs", "box"]);
+        if seen == "up" { Ok(()) } else { Err(seen) }
+    });
+    let before = inspect(&fixture, "box", "{{.State.Pid}}");
+    let mut restart = fixture.command(&["restart", "-t", "60", "box"]);
+    let mut restart = restart.stdout(std::process::Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    for (pid, words) in fixture.processes() {
+        if words.contains(" monitor") {
+            fixture.kill_now(pid);
+        }
+    }
+    // Without its monitor nothing ends the first process before the time is up: somebody does.
+    fixture.kill_now(before.parse().unwrap());
+    let code = wait_until("the restart", LIMIT, || match restart.try_wait().unwrap() {
+        Some(status) => Ok(status.code()),
+        None => Err("it waits".to_owned()),
+    });
+    assert_eq!(code, Some(0));
+    assert_eq!(inspect(&fixture, "box", "{{.State.Status}}"), "running");
+    assert_ne!(inspect(&fixture, "box", "{{.State.Pid}}"), before);
+}
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_container_that_ends_all_the_time_leaves_few_records() {
     let fixture = busybox();
     let words = ["run", "-d", "--name", "box", "--restart", "always", "busybox", "true"];
