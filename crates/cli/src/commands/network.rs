@@ -296,7 +296,7 @@ fn connect(session: &mut Session<'_, '_>, args: &ConnectNetwork) -> Outcome {
 
 fn list(session: &mut Session<'_, '_>, args: &ListNetworks) -> Outcome {
     let mut networks = session.engine.network_list(&filters(&args.list.filters)?)?;
-    networks.sort_by(|one, other| one.name.cmp(&other.name));
+    networks.sort_by_cached_key(|network| natural(&network.name));
     let rows: Vec<Value> = networks.iter().map(|network| row(network, args.no_trunc)).collect();
     let format = session.format(args.list.format.as_deref());
     session.list(&NETWORKS, format.as_deref(), args.list.quiet, &rows)

@@ -220,3 +220,28 @@ fn answers_of_others_must_fit_the_question() {
     answer[3] |= 2;
     assert!(wire::is_failure(&answer));
 }
+
+proptest::proptest! {
+    #[test]
+    fn foreign_bytes_never_panic(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600),
+        place in 0usize..40,
+        change in proptest::prelude::any::<u8>(),
+    ) {
+        let mut near = question(9, "example.org", TYPE::A);
+        if let Some(byte) = near.get_mut(place) {
+            *byte = change;
+        }
+        for text in [&bytes, &near] {
+            if let Ok(question) = wire::Question::parse(text) {
+                for answer in [Answer::Empty, Answer::Name("a b..c".to_owned())] {
+                    let _ = question.reply(&answer, question.datagram_max_bytes());
+                }
+                let _ = (question.fail(), question.refuse(), wire::pointed_address(&question.name));
+            }
+            let _ = wire::answers(text, &near);
+            let _ = wire::answers(&near, text);
+            let _ = (wire::is_failure(text), wire::with_id_of(text.clone(), &near));
+        }
+    }
+}
