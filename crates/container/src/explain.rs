@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use orlop_archive::extract::WhiteoutForm;
 use orlop_layer::LayerKey;
-use orlop_meta::ContainerRecord;
+use orlop_meta::{ContainerRecord, ContainerStatus};
 use orlop_sys::confined::{LastLink, Root};
 use orlop_sys::mount_space::mount_id;
 use rustix::fs::{FileType, Stat};
@@ -127,7 +127,9 @@ impl Containers<'_> {
         let container = self.get(name)?;
         let (layers, counted) = self.open_layers(&container)?;
         let pid = container.state.pid;
-        let running = if container.state.status.is_active() {
+        let runs =
+            matches!(container.state.status, ContainerStatus::Running | ContainerStatus::Paused);
+        let running = if runs {
             let root = Root::open(Path::new(&format!("/proc/{pid}/root"))).map_err(|_| {
                 Error::conflict(format!("container {name} is just ending; try again"))
             })?;

@@ -112,14 +112,16 @@ fn layer_row(layer: &LayerLine) -> Value {
         "Index": layer.index.map_or_else(|| layer.kind.clone(), |index| index.to_string()),
         "Layer": digits.chars().take(12).collect::<String>(),
         "Size": layer.size_bytes.map(table_size).unwrap_or_default(),
-        "CreatedBy": ellipsis(&layer.created_by, INSTRUCTION_MAX_CHARS),
+        "CreatedBy": ellipsis(&layer.created_by, INSTRUCTION_MAX_CHARS).replace(char::is_control, "?"),
     })
 }
 
 /// The lines about one path.
 fn one(explanation: &PathExplanation) -> String {
-    let mut text = format!("{}\n", explanation.path);
+    let mut text = format!("{}\n", explanation.path.replace(char::is_control, "?"));
+    // Names and instructions are the image's: they must not steer the terminal.
     let mut line = |label: &str, what: &str| {
+        let what = what.replace(char::is_control, "?");
         text.push_str(&format!("  {label:<LABEL_CHARS$}{what}\n"));
     };
     for step in &explanation.links {
@@ -273,6 +275,13 @@ mod tests {
              from      layer 2 (abababababab): COPY 2\n  \
              hides     layer 1 (abababababab): file, 5 bytes, mode 0644, owner 0:0\n"
         );
+    }
+
+    #[test]
+    fn names_do_not_steer_the_terminal() {
+        let mut told = explanation(Supplier::Other { target: "/".into(), filesystem: "x".into() });
+        told.resolved = "/a\u{1b}[2J\nb".to_owned();
+        assert!(one(&told).contains("  is        /a?[2J?b, file"), "{}", one(&told));
     }
 
     #[test]
