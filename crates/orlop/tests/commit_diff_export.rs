@@ -302,3 +302,33 @@ fn a_container_can_be_committed_after_its_image_is_gone() {
     assert_eq!(fixture.ok(&["run", "--rm", "rescued", "cat", "/file"]), "kept");
     assert_eq!(fixture.ok(&["history", "-q", "rescued"]).lines().count(), 2);
 }
+
+fn archives_what_changes(fixture: &Fixture) {
+    fixture.busybox();
+    let script = "mkdir /w; while true; do for i in 1 2 3 4 5 6; do mkdir -p /w/d$i; echo $i > /w/d$i/f; \
+                  ln -s f /w/d$i/l; ln /w/d$i/f /w/d$i/h; mkfifo /w/d$i/p; done; rm -rf /w/d*; done";
+    fixture.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+    wait_for(fixture, &["exec", "box", "ls", "/w/d3"]);
+    for round in 0..8 {
+        let exported = fixture.command(&["export", "box"]).output().unwrap();
+        assert!(exported.status.success(), "{round}: {exported:?}");
+        run(Command::new("tar").args(["-tf", "-"]), &exported.stdout, LIMIT).ok();
+        fixture.ok(&["diff", "box"]);
+        fixture.ok(&["commit", "--pause=false", "box", "moving"]);
+        fixture.ok(&["run", "--rm", "moving", "ls", "/w"]);
+    }
+}
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn a_container_that_changes_all_the_time_is_archived() {
+    archives_what_changes(&fixture!());
+}
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn a_container_that_changes_all_the_time_is_archived_by_vfs() {
+    let mut fixture = fixture!();
+    fixture.add_option(&["--storage-driver", "vfs"]);
+    archives_what_changes(&fixture);
+}
