@@ -142,6 +142,26 @@ impl Entry<'_> {
     }
 }
 
+/// Size of the image that an archive with plain headers makes: its files and, as `lstat` counts
+/// them, its symbolic links.
+#[must_use]
+pub fn content_bytes(archive: &[u8]) -> u64 {
+    let (mut at, mut sum) = (0, 0);
+    while let Some(header) = archive.get(at..at + BLOCK_BYTES) {
+        let digits = String::from_utf8_lossy(&header[124..135]);
+        let size = u64::from_str_radix(digits.trim_matches(['\0', ' ']), 8).unwrap_or(0);
+        if matches!(header[156], FILE | 0) {
+            sum += size;
+        }
+        if header[156] == SYMLINK {
+            sum += header[157..257].iter().take_while(|byte| **byte != 0).map(|_| 1).sum::<u64>();
+        }
+        let blocks = usize::try_from(size).unwrap_or(0).div_ceil(BLOCK_BYTES);
+        at += (1 + blocks) * BLOCK_BYTES;
+    }
+    sum
+}
+
 /// `LENGTH KEY=VALUE\n`, where the length counts its own digits.
 fn pax_record(key: &str, value: &str) -> String {
     let body = key.len() + value.len() + 3;
@@ -170,5 +190,6 @@ mod tests {
         let output =
             crate::run(command.args(["-tf", "-"]), &bytes, std::time::Duration::from_secs(10));
         assert_eq!(output.ok(), "d/\nd/f\nl");
+        assert_eq!(content_bytes(&bytes), 8);
     }
 }

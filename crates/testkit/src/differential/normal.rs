@@ -16,6 +16,7 @@ use super::case::Answer;
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     places: Vec<(String, &'static str)>,
+    sizes: Vec<(String, &'static str)>,
 }
 
 impl Rules {
@@ -23,6 +24,18 @@ impl Rules {
     #[must_use]
     pub fn place(mut self, path: &Path, word: &'static str) -> Self {
         self.places.push((path.display().to_string(), word));
+        self
+    }
+
+    /// Replaces the size of the image, which differs from one build of its program to the next: in
+    /// bytes, and as Docker writes it with three and with four digits. The words are as wide.
+    #[must_use]
+    pub fn image_size(mut self, bytes: u64) -> Self {
+        self.sizes = vec![
+            (bytes.to_string(), "<bytes>"),
+            (megabytes(bytes, 4), "<size4>"),
+            (megabytes(bytes, 3), "<size>"),
+        ];
         self
     }
 
@@ -47,6 +60,9 @@ impl Rules {
         for (pattern, word) in ids() {
             text = pattern.replace_all(&text, *word).into_owned();
         }
+        for (size, word) in &self.sizes {
+            text = text.replace(size, word);
+        }
         // Times have no fixed width, and a table's columns are as wide as their widest cell.
         let mut timed = text.contains("<time>") || text.contains("<ago>");
         for (pattern, word) in times() {
@@ -67,6 +83,16 @@ impl Rules {
         }
         lines
     }
+}
+
+/// A size of some megabytes with this many digits.
+fn megabytes(bytes: u64, digits: usize) -> String {
+    // Exact enough: an image has far less than 2^53 bytes.
+    #[allow(clippy::cast_precision_loss)]
+    let number = bytes as f64 / 1e6;
+    let whole = format!("{number:.0}").len();
+    let text = format!("{number:.*}", digits.saturating_sub(whole));
+    format!("{}MB", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// A line with each run of inner spaces made two; the indentation stays.
@@ -277,6 +303,14 @@ mod tests {
         ] {
             assert_eq!(normal(raw), expected);
         }
+    }
+
+    #[test]
+    fn replaces_the_size_of_the_image() {
+        let rules = Rules::default().image_size(1_984_338);
+        let text = "1984338 1.984MB   1.984MB (100%) 1.98MB 1.98kB";
+        assert_eq!(rules.text(text), "<bytes> <size4>   <size4> (100%) <size> 1.98kB");
+        assert_eq!(megabytes(2_100_000, 4), "2.1MB");
     }
 
     #[test]

@@ -48,6 +48,10 @@ impl Stage {
         program(&programs.join("docker"), &format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" ")));
         program(&programs.join("await"), AWAIT);
         let rules = rules.place(&work, "<dir>").place(Path::new(busybox), "<tar>");
+        let rules = match std::fs::read(busybox) {
+            Ok(bytes) => rules.image_size(crate::tar::content_bytes(&bytes)),
+            Err(_) => rules,
+        };
         Self { programs, work, busybox: busybox.to_owned(), rules }
     }
 
