@@ -263,9 +263,10 @@ fn an_init_collects_orphans_and_hands_signals_on() {
         let output = fixture.orlop(&words);
         assert_eq!((output.code, output.stdout.as_str()), (5, "docker-init\n"), "{output}");
     }
-    let script = "trap 'exit 7' TERM; (sleep 0.1 &); while :; do sleep 0.1; done";
+    let script = "trap 'exit 7' TERM; (sleep 0.1 &); touch /up; while :; do sleep 0.1; done";
     let words = ["run", "-d", "--name", "box", "--init", "busybox", "sh", "-c", script];
     let _ = fixture.ok(&words);
+    fixture.ok(&["exec", "box", "sh", "-c", "while [ ! -e /up ]; do sleep 0.1; done"]);
     let _ = fixture.ok(&["stop", "box"]);
     assert_eq!(fixture.ok(&["inspect", "--format", "{{.State.ExitCode}}", "box"]), "7");
     assert_eq!(fixture.ok(&["inspect", "--format", "{{.Path}}", "box"]), "sh");
