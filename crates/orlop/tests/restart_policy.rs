@@ -307,12 +307,13 @@ fn an_auto_remove_container_whose_start_was_cut_can_be_started() {
     for points in ["launch.sent,monitor.created", "launch.sent,monitor.started"] {
         fixture.ok(&["create", "--rm", "--name", "box", "busybox", "sh", "-c", "exit 4"]);
         let mut start = fixture.command(&["start", "box"]);
-        start.env("ORLOP_FAULT", points);
+        let mark = fixture.folder().join("mark");
+        let _ = std::fs::remove_file(&mark);
+        start.env("ORLOP_FAULT", points).env("ORLOP_FAULT_MARK", &mark);
         assert_eq!(run(&mut start, b"", LIMIT).code, 134, "{points}");
-        wait_until("the monitor to be gone", LIMIT, || {
-            let left = fixture.processes();
-            let monitors = left.iter().filter(|(_, words)| words.contains(" monitor")).count();
-            if monitors == 0 { Ok(()) } else { Err(format!("{left:?}")) }
+        wait_until("the monitor to be cut off", LIMIT, || {
+            let seen = std::fs::read_to_string(&mark).unwrap_or_default();
+            if seen.lines().count() == 2 { Ok(()) } else { Err(seen) }
         });
         let output = fixture.orlop(&["start", "-a", "box"]);
         assert_eq!(output.code, 4, "{points}: {output}");
