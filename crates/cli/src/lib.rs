@@ -96,7 +96,10 @@ fn execute(program: &'static str, words: &[OsString], mut streams: Streams<'_>) 
     }
     let engine = Engine::open(engine_options(&global))?;
     let default_format = global.format;
-    commands::dispatch(&mut Session { engine: &engine, streams, default_format, program }, command)
+    let mut session = Session { engine: &engine, streams, default_format, program };
+    let outcome = commands::dispatch(&mut session, command);
+    engine.fold_long_log();
+    outcome
 }
 
 /// Sends log lines to standard error.

@@ -1,7 +1,7 @@
 //! Empties the trash in the background and folds the database's log.
 //!
-//! `orlop reap` is started by whoever has deleted something; one runs at a time (a lock), and a
-//! second one that finds the lock taken leaves the work to the first.
+//! `orlop reap` is started by whoever has deleted something or has seen that the log is long; one
+//! runs at a time (a lock), and a second one that finds the lock taken leaves the work to the first.
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -15,6 +15,9 @@ use crate::{Engine, Error, Result};
 
 /// Bytes of write-ahead log above which it is worth a sync to fold it.
 const LOG_BYTES: u64 = 256 << 10;
+/// Bytes of write-ahead log that are worth a process: whoever opens the database while nobody else
+/// has it open reads and sums up the whole log first (measured: 1 ms for each MiB or two).
+const LONG_LOG_BYTES: u64 = 1 << 20;
 
 impl Engine {
     /// Deletes what is in the trash for good and tidies up after crashes.
@@ -34,8 +37,7 @@ impl Engine {
             }
             orlop_sys::fault::point("reap.swept");
             self.empty_trash()?;
-            let log = self.store.paths.database().with_extension("db-wal");
-            if log.metadata().is_ok_and(|metadata| metadata.len() > LOG_BYTES) {
+            if self.log_bytes() > LOG_BYTES {
                 self.store.database().checkpoint()?;
             }
             self.store.keep_reserve();
@@ -88,6 +90,20 @@ impl Engine {
         std::fs::read_dir(&trash)
             .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect())
             .map_err(system("list", &trash))
+    }
+
+    /// To be called at the end of a command: sees to it that those who only add things, too, leave
+    /// no long log to the next.
+    pub fn fold_long_log(&self) {
+        if self.log_bytes() > LONG_LOG_BYTES {
+            self.reap_in_background();
+        }
+    }
+
+    /// Length of the write-ahead log.
+    fn log_bytes(&self) -> u64 {
+        let log = self.store.paths.database().with_extension("db-wal");
+        log.metadata().map_or(0, |metadata| metadata.len())
     }
 
     /// Starts [`Engine::reap`] in a process of its own; that it cannot be started hurts nobody.

@@ -98,8 +98,12 @@ impl Query<'_> {
             Listed::All => "",
             Listed::Active => "WHERE status IN ('running', 'paused', 'restarting')",
         };
-        let sql = format!("{COLUMNS} {filter} ORDER BY created_at DESC, id");
-        self.rows("list containers", &sql, [], listing)
+        // Sorted here: SQLite would write whole rows, documents and all, to a temporary file.
+        let mut rows = self.rows("list containers", &format!("{COLUMNS} {filter}"), [], listing)?;
+        rows.sort_by(|a, b| {
+            b.created_at.cmp(&a.created_at).then_with(|| a.id.as_str().cmp(b.id.as_str()))
+        });
+        Ok(rows)
     }
 
     /// What every container is connected to: its id, the network's name, and the network's id as
