@@ -17,7 +17,8 @@ const USAGE: &str = "\
 usage: cargo xtask bench [--rounds N] [--only NAME,…] [--ours 'COMMAND …'] [--peer NAME='COMMAND …']… [-- RUN OPTION…]
 
 Without --peer, `docker` and `podman` take part when they are in the path and answer.
-Without --only, everything that does not take long is measured; the long ones are ps, rm-files and import.
+Without --only, everything that does not take long is measured; the others, which the table marks as heavy, run when they are named.
+`load` wants `save` in the same run.
 Words after `--` go to the `run` of the workload `run`, for instance `--network none`.
 ";
 
@@ -27,6 +28,10 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// Name under which the image is imported everywhere.
 const IMAGE: &str = "orlop-bench:busybox";
+/// The same for an image that gets further layers.
+const LAYERS: &str = "orlop-bench:layers";
+/// Files of the tree that is copied.
+const TREE_FILES: usize = 10_000;
 /// Size of the large tar's file.
 const LARGE_MIB: usize = 300;
 
@@ -70,9 +75,11 @@ pub(crate) fn run(root: &Path, words: &[String]) -> Result<()> {
     } else {
         String::new()
     };
+    let folders = scratch.folders(&engines, &chosen)?;
     let image = script(root, "busybox.sh")?;
     for engine in &engines {
         engine.checked(&words_of(&["import", &image, IMAGE]))?;
+        engine.checked(&words_of(&["tag", IMAGE, LAYERS]))?;
     }
     for workload in &chosen {
         println!("{:<16} {}", workload.name, workload.what);
@@ -82,11 +89,11 @@ pub(crate) fn run(root: &Path, words: &[String]) -> Result<()> {
         "workload", "engine", "runs", "median ms", "min ms", "max ms", "orlop ÷ it"
     );
     for workload in chosen {
-        let mut times = measure(workload, &engines, &options, &large)?;
+        let mut times = measure(workload, &engines, &options, &large, &folders)?;
         print_rows(workload, &engines, &mut times);
     }
     for engine in &engines {
-        engine.checked(&words_of(&["rmi", "-f", IMAGE]))?;
+        engine.checked(&words_of(&["rmi", "-f", IMAGE, LAYERS]))?;
     }
     // Ours is a store that nobody needs any more: its bridge goes, too.
     engines[0].checked(&words_of(&["system", "check", "--repair"]))
@@ -98,15 +105,23 @@ fn measure(
     engines: &[Engine],
     options: &Options,
     tar: &str,
+    folders: &[String],
 ) -> Result<Vec<Vec<Duration>>> {
-    let repetitions = workload.once.map_or(0, |(times, _)| times);
-    let values = Values { image: IMAGE, tar, round: 0, repetition: 0, repetitions };
+    let values = Values {
+        image: IMAGE,
+        layers: LAYERS,
+        tar,
+        scratch: "",
+        round: 0,
+        repetition: 0,
+        repetitions: workload.repetitions,
+    };
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); engines.len()];
-    for (repetition, engine) in (0..repetitions)
-        .flat_map(|repetition| engines.iter().map(move |engine| (repetition, engine)))
-    {
-        if let Some((_, words)) = workload.once {
-            engine.checked(&expand(words, Values { repetition, ..values }))?;
+    for repetition in 0..workload.repetitions {
+        for (engine, scratch) in engines.iter().zip(folders) {
+            for words in workload.once {
+                engine.checked(&expand(words, Values { repetition, scratch, ..values }))?;
+            }
         }
     }
     let end = Instant::now() + TIME_LIMIT;
@@ -117,16 +132,16 @@ fn measure(
             break;
         }
         let values = Values { round, ..values };
-        for (engine, times) in engines.iter().zip(&mut times) {
-            let time = one_round(workload, engine, options, values)?;
+        for ((engine, scratch), times) in engines.iter().zip(folders).zip(&mut times) {
+            let time = one_round(workload, engine, options, Values { scratch, ..values })?;
             if round > 0 {
                 times.push(time);
             }
         }
     }
     if let Some(words) = workload.finally {
-        for engine in engines {
-            engine.checked(&expand(words, values))?;
+        for (engine, scratch) in engines.iter().zip(folders) {
+            engine.checked(&expand(words, Values { scratch, ..values }))?;
         }
     }
     Ok(times)
@@ -215,6 +230,28 @@ impl Scratch {
 }
 
 impl Scratch {
+    /// A folder for each engine with a file, and with a tree if one is asked for.
+    fn folders(&self, engines: &[Engine], chosen: &[&Workload]) -> Result<Vec<String>> {
+        let uses_tree = |workload: &&Workload| {
+            let mut words = workload.once.iter().copied().chain([workload.timed]).flatten();
+            words.any(|word| word.contains("{scratch}/tree"))
+        };
+        let files = if chosen.iter().any(|one| uses_tree(&one)) { TREE_FILES } else { 0 };
+        let mut folders = Vec::new();
+        for engine in engines {
+            let folder = self.0.join(format!("with-{}", engine.name));
+            for place in 0..files {
+                let parent = folder.join(format!("tree/{}", place / 100));
+                std::fs::create_dir_all(&parent)?;
+                std::fs::write(parent.join(place.to_string()), [b'x'; 1024])?;
+            }
+            std::fs::create_dir_all(&folder)?;
+            std::fs::write(folder.join("file"), [b'x'; 4096])?;
+            folders.push(folder.to_string_lossy().into_owned());
+        }
+        Ok(folders)
+    }
+
     /// A tar of one large file that no compression shortens.
     fn large_tar(&self) -> Result<String> {
         let (file, tar) = (self.0.join("large"), self.0.join("large.tar"));

@@ -1,7 +1,9 @@
 //! What is measured: one table of commands that every engine understands.
 //!
-//! In the words, `{image}` is the image, `{tar}` a large tar, `{n}` the round, `{i}` counts the
-//! repetitions of [`Workload::once`], and a word with `{each}` becomes one word for each of them.
+//! In the words, `{image}` is the image, `{layers}` another name of it for one with many layers,
+//! `{tar}` a large tar, `{scratch}` the engine's own folder with one file (`file`) and ten thousand
+//! (`tree`), `{n}` the round, `{i}` counts the repetitions of [`Workload::once`], and a word with
+//! `{each}` becomes one word for each of them.
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +16,10 @@ pub(super) struct Workload {
     pub(super) heavy: bool,
     /// Most rounds.
     pub(super) rounds: usize,
-    /// Command before the first round, and how often.
-    pub(super) once: Option<(usize, &'static [&'static str])>,
+    /// Commands before the first round.
+    pub(super) once: &'static [&'static [&'static str]],
+    /// How often they are carried out, one after the other.
+    pub(super) repetitions: usize,
     /// Command before each round.
     pub(super) before: Option<&'static [&'static str]>,
     /// The command that is timed.
@@ -37,7 +41,8 @@ const NOTHING: Workload = Workload {
     what: "",
     heavy: false,
     rounds: MANY,
-    once: None,
+    once: &[],
+    repetitions: 1,
     before: None,
     timed: &[],
     after: None,
@@ -47,6 +52,21 @@ const NOTHING: Workload = Workload {
 /// Makes 50,000 empty files with the shell of the image.
 const MANY_FILES: &str =
     "mkdir /d && cd /d && i=0; while [ $i -lt 50000 ]; do : >$i; i=$((i+1)); done";
+
+/// Adds a layer of 1 MB that no compression shortens.
+const LAYERED: &[&[&str]] = &[
+    &[
+        "run",
+        "--name",
+        "orlop-bench-layer",
+        "{layers}",
+        "sh",
+        "-c",
+        "head -c 1000000 /dev/urandom >/layer-{i}",
+    ],
+    &["commit", "orlop-bench-layer", "{layers}"],
+    &["rm", "orlop-bench-layer"],
+];
 
 /// Everything that is measured, in this order within each round.
 pub(super) const WORKLOADS: &[Workload] = &[
@@ -93,9 +113,64 @@ pub(super) const WORKLOADS: &[Workload] = &[
         ..NOTHING
     },
     Workload {
+        name: "run-network",
+        what: "the same on a network of the user",
+        once: &[&["network", "create", "orlop-bench-net"]],
+        timed: &["run", "--rm", "--network", "orlop-bench-net", "{image}", "true"],
+        finally: Some(&["network", "rm", "orlop-bench-net"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "run-detached",
+        what: "`run -d IMAGE sleep`",
+        timed: &["run", "-d", "--name", "orlop-bench-{n}", "{image}", "sleep", "3600"],
+        after: Some(&["rm", "-f", "orlop-bench-{n}"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "create",
+        what: "`create IMAGE`",
+        timed: &["create", "--name", "orlop-bench-{n}", "{image}", "true"],
+        after: Some(&["rm", "orlop-bench-{n}"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "start",
+        what: "`start CONTAINER`",
+        before: Some(&["create", "--name", "orlop-bench-{n}", "{image}", "sleep", "3600"]),
+        timed: &["start", "orlop-bench-{n}"],
+        after: Some(&["rm", "-f", "orlop-bench-{n}"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "stop",
+        what: "`stop CONTAINER` that ends at once",
+        before: Some(&[
+            "run",
+            "-d",
+            "--stop-signal",
+            "KILL",
+            "--name",
+            "orlop-bench-{n}",
+            "{image}",
+            "sleep",
+            "3600",
+        ]),
+        timed: &["stop", "orlop-bench-{n}"],
+        after: Some(&["rm", "-f", "orlop-bench-{n}"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "rm-running",
+        what: "`rm -f` of a running container",
+        before: Some(&["run", "-d", "--name", "orlop-bench-{n}", "{image}", "sleep", "3600"]),
+        timed: &["rm", "-f", "orlop-bench-{n}"],
+        ..NOTHING
+    },
+    Workload {
         name: "exec",
         what: "`exec CONTAINER true`",
-        once: Some((1, &["run", "-d", "--name", "orlop-bench-idle", "{image}", "sleep", "3600"])),
+        once: &[&["run", "-d", "--name", "orlop-bench-idle", "{image}", "sleep", "3600"]],
         timed: &["exec", "orlop-bench-idle", "true"],
         finally: Some(&["rm", "-f", "orlop-bench-idle"]),
         ..NOTHING
@@ -110,7 +185,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
     Workload {
         name: "volume-inspect",
         what: "`volume inspect NAME`",
-        once: Some((1, &["volume", "create", "orlop-bench-seen"])),
+        once: &[&["volume", "create", "orlop-bench-seen"]],
         timed: &["volume", "inspect", "orlop-bench-seen"],
         finally: Some(&["volume", "rm", "orlop-bench-seen"]),
         ..NOTHING
@@ -124,10 +199,120 @@ pub(super) const WORKLOADS: &[Workload] = &[
         ..NOTHING
     },
     Workload {
+        name: "network-create",
+        what: "`network create NAME`",
+        timed: &["network", "create", "orlop-bench-{n}"],
+        after: Some(&["network", "rm", "orlop-bench-{n}"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "network-rm",
+        what: "`network rm NAME`",
+        before: Some(&["network", "create", "orlop-bench-{n}"]),
+        timed: &["network", "rm", "orlop-bench-{n}"],
+        ..NOTHING
+    },
+    Workload { name: "help", what: "`--help`", timed: &["--help"], ..NOTHING },
+    Workload {
+        name: "cp-in",
+        what: "`cp` of one file into a container",
+        once: &[&["create", "--name", "orlop-bench-cp", "{image}", "true"]],
+        timed: &["cp", "{scratch}/file", "orlop-bench-cp:/file-{n}"],
+        finally: Some(&["rm", "orlop-bench-cp"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "cp-out",
+        what: "`cp` of one file out of a container",
+        once: &[&["create", "--name", "orlop-bench-cp", "{image}", "true"]],
+        timed: &["cp", "orlop-bench-cp:/bin/busybox", "{scratch}/out-{n}"],
+        finally: Some(&["rm", "orlop-bench-cp"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "cp-in-tree",
+        what: "`cp` of 10,000 files into a container",
+        heavy: true,
+        rounds: 3,
+        once: &[&["create", "--name", "orlop-bench-cp", "{image}", "true"]],
+        timed: &["cp", "{scratch}/tree", "orlop-bench-cp:/tree-{n}"],
+        finally: Some(&["rm", "orlop-bench-cp"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "cp-out-tree",
+        what: "`cp` of 10,000 files out of a container",
+        heavy: true,
+        rounds: 3,
+        once: &[
+            &["create", "--name", "orlop-bench-cp", "{image}", "true"],
+            &["cp", "{scratch}/tree", "orlop-bench-cp:/tree"],
+        ],
+        timed: &["cp", "orlop-bench-cp:/tree", "{scratch}/out-{n}"],
+        finally: Some(&["rm", "orlop-bench-cp"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "diff",
+        what: "`diff` of a container with 10,000 files",
+        heavy: true,
+        rounds: 5,
+        once: &[
+            &["create", "--name", "orlop-bench-cp", "{image}", "true"],
+            &["cp", "{scratch}/tree", "orlop-bench-cp:/tree"],
+        ],
+        timed: &["diff", "orlop-bench-cp"],
+        finally: Some(&["rm", "orlop-bench-cp"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "commit",
+        what: "`commit` of a container with one new file",
+        once: &[
+            &["create", "--name", "orlop-bench-cp", "{image}", "true"],
+            &["cp", "{scratch}/file", "orlop-bench-cp:/file"],
+        ],
+        timed: &["commit", "orlop-bench-cp", "orlop-bench:commit"],
+        after: Some(&["rmi", "orlop-bench:commit"]),
+        finally: Some(&["rm", "orlop-bench-cp"]),
+        ..NOTHING
+    },
+    Workload {
+        name: "save",
+        what: "`save` of an image with ten layers of 1 MB",
+        heavy: true,
+        rounds: 5,
+        once: LAYERED,
+        repetitions: 9,
+        timed: &["save", "-o", "{scratch}/saved.tar", "{layers}"],
+        ..NOTHING
+    },
+    Workload {
+        name: "load",
+        what: "`load` of an image with ten layers of 1 MB; needs `save` before it",
+        heavy: true,
+        rounds: 5,
+        before: Some(&["rmi", "-f", "{layers}"]),
+        timed: &["load", "-i", "{scratch}/saved.tar"],
+        ..NOTHING
+    },
+    Workload {
+        name: "stats",
+        what: "`stats --no-stream` with 20 containers",
+        heavy: true,
+        rounds: 5,
+        once: &[&["run", "-d", "--name", "orlop-bench-many-{i}", "{image}", "sleep", "3600"]],
+        repetitions: 20,
+        timed: &["stats", "--no-stream"],
+        finally: Some(&["rm", "-f", "orlop-bench-many-{each}"]),
+        ..NOTHING
+    },
+    Workload {
         name: "ps",
         what: "`ps -a` with 500 containers",
         heavy: true,
-        once: Some((500, &["create", "--name", "orlop-bench-many-{i}", "{image}", "true"])),
+        once: &[&["create", "--name", "orlop-bench-many-{i}", "{image}", "true"]],
+        repetitions: 500,
         timed: &["ps", "-a"],
         finally: Some(&["rm", "-f", "orlop-bench-many-{each}"]),
         ..NOTHING
@@ -156,7 +341,9 @@ pub(super) const WORKLOADS: &[Workload] = &[
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Values<'a> {
     pub(super) image: &'a str,
+    pub(super) layers: &'a str,
     pub(super) tar: &'a str,
+    pub(super) scratch: &'a str,
     pub(super) round: usize,
     pub(super) repetition: usize,
     pub(super) repetitions: usize,
@@ -166,7 +353,9 @@ pub(super) struct Values<'a> {
 pub(super) fn expand(words: &[&str], values: Values<'_>) -> Vec<String> {
     let fill = |word: &str, each: usize| {
         word.replace("{image}", values.image)
+            .replace("{layers}", values.layers)
             .replace("{tar}", values.tar)
+            .replace("{scratch}", values.scratch)
             .replace("{n}", &values.round.to_string())
             .replace("{i}", &values.repetition.to_string())
             .replace("{each}", &each.to_string())
@@ -186,10 +375,18 @@ mod tests {
 
     #[test]
     fn fills_in_the_placeholders() {
-        let values = Values { image: "i:1", tar: "/t", round: 7, repetition: 2, repetitions: 3 };
+        let values = Values {
+            image: "i:1",
+            layers: "l:1",
+            tar: "/t",
+            scratch: "/s",
+            round: 7,
+            repetition: 2,
+            repetitions: 3,
+        };
         assert_eq!(
-            expand(&["a", "{image}", "v-{n}", "c-{i}", "{tar}"], values),
-            ["a", "i:1", "v-7", "c-2", "/t"]
+            expand(&["a", "{image}", "{layers}", "v-{n}", "c-{i}", "{tar}", "{scratch}/f"], values),
+            ["a", "i:1", "l:1", "v-7", "c-2", "/t", "/s/f"]
         );
         assert_eq!(expand(&["rm", "x-{each}"], values), ["rm", "x-0", "x-1", "x-2"]);
     }
