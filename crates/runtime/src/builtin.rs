@@ -23,6 +23,7 @@ use crate::executor::{CommandExecutor, Filter, LateSecurity};
 use crate::plan::ProcessPlan;
 use crate::prepare::{self, Layout, LegacyCgroups, failed};
 use crate::spec::{self, refused};
+use crate::unseen::Unseen;
 use crate::{Bundle, CreatedProcess, Runtime, StartError, Stdio, failure, late};
 
 /// The linked-in runtime.
@@ -44,8 +45,11 @@ impl Runtime for Builtin {
         prepare::write_config(&layout, &spec)?;
 
         let pid_file = layout.pid_file();
+        // It may join the processes of another container.
+        let unseen = Unseen::begin()?;
         let (builder, console) = builder(bundle, (&layout, &pid_file), executor, stdio)?;
         let built = builder.as_init(&layout.bundle).with_systemd(false).build();
+        drop(unseen);
         let container = built.map_err(|error| not_started(&pid_file, &error))?;
         let pid = container.pid().ok_or_else(|| refused("the runtime made no process"))?.as_raw();
         if let Some(limit) = pids_limit {
@@ -93,10 +97,12 @@ impl Runtime for Builtin {
 
         let executor = CommandExecutor { security, late_mounts: Vec::new(), added: true };
         let pid_file = added.layout.added_pid_file();
+        let unseen = Unseen::begin()?;
         let (builder, console) = builder(bundle, (&added.layout, &pid_file), executor, stdio)?;
         let tenant =
             builder.as_tenant().with_process(Some(added.layout.process_file())).with_detach(true);
         let built = tenant.build().map_err(|error| not_started(&pid_file, &error));
+        drop(unseen);
         added.layout.remove_added();
         let pid = built?.as_raw();
         prepare::adjust_oom_score(pid, config.oom_score_adj);

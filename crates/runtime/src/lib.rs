@@ -29,6 +29,7 @@ pub mod spec;
 pub mod stage;
 #[cfg(test)]
 mod test_plan;
+mod unseen;
 pub mod user;
 
 pub use error::Error;
