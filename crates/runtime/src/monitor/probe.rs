@@ -32,6 +32,9 @@ const FAILED: i64 = -1;
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes that one read takes.
 const READ_BYTES: usize = 4096;
+/// Reads at once: as much as a pipe holds. What a probe has left running may print for ever, and the
+/// container has to be served meanwhile.
+const READS_MAX: usize = 16;
 
 /// Probes the health of one run of a container.
 pub(super) struct Prober<'a> {
@@ -250,7 +253,8 @@ impl Running {
     /// Takes what the probe has printed; what is too much is thrown away, as the probe must not wait.
     fn read_output(&mut self) {
         let mut block = [0; READ_BYTES];
-        while let Ok(count @ 1..) = self.output.read(&mut block) {
+        for _ in 0..READS_MAX {
+            let Ok(count @ 1..) = self.output.read(&mut block) else { return };
             let room = OUTPUT_MAX_BYTES - self.text.len();
             self.text.extend_from_slice(&block[..count.min(room)]);
             self.cut |= count > room;
@@ -396,5 +400,21 @@ mod tests {
         let report = running.read_report().unwrap();
         assert_eq!(report.exit_code, -1);
         assert_eq!(report.error.unwrap(), "the health check ended without a result");
+    }
+
+    #[test]
+    fn a_probe_that_prints_for_ever_does_not_hold_up_its_container() {
+        let (output, _output_writer) = io::pipe().unwrap();
+        let (report, _report_writer) = io::pipe().unwrap();
+        let mut running = running(output, report);
+        // There is always more to read.
+        running.output = File::open("/dev/zero").unwrap();
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            running.read_output();
+            done.send(running.text()).unwrap();
+        });
+        let text = is_done.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(text, "\0".repeat(OUTPUT_MAX_BYTES) + CUT);
     }
 }
