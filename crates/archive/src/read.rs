@@ -315,7 +315,8 @@ impl TarReader<io::BufReader<File>> {
         self.pending_at += usize::try_from(pending.min(left)).unwrap_or(0);
         left -= pending.min(left);
         (self.content_left, self.padding) = (0, 0);
-        let step = i64::try_from(left).map_err(|_| self.read_error(io::ErrorKind::FileTooLarge.into()))?;
+        let step =
+            i64::try_from(left).map_err(|_| self.read_error(io::ErrorKind::FileTooLarge.into()))?;
         self.input.seek_relative(step).map_err(|source| self.read_error(source))
     }
 }

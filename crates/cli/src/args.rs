@@ -3,17 +3,17 @@
 mod container;
 mod copy;
 mod create;
-mod explain;
 mod docker;
+mod explain;
 mod image;
 mod lifecycle;
+mod network;
 mod number;
 mod parse;
 mod system;
 mod unsupported;
 mod update;
 pub mod usage;
-mod network;
 mod volume;
 mod writable;
 
@@ -24,14 +24,14 @@ use clap::{Args, Parser, Subcommand};
 pub use container::*;
 pub use copy::*;
 pub use create::*;
-pub use explain::*;
 pub use docker::DockerOptions;
+pub use explain::*;
 pub use image::*;
 pub use lifecycle::*;
+pub use network::*;
 pub use parse::{Parsed, command, parse};
 pub use system::*;
 pub use update::*;
-pub use network::*;
 pub use volume::*;
 pub use writable::*;
 

@@ -45,10 +45,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     (
         "volume create",
-        &[
-            "volume create data",
-            "volume create -o type=none -o o=bind -o device=/srv/data data",
-        ],
+        &["volume create data", "volume create -o type=none -o o=bind -o device=/srv/data data"],
     ),
     ("volume ls", &["volume ls --filter dangling=true"]),
 ];

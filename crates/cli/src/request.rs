@@ -121,10 +121,8 @@ fn apply_streams(
 
 /// Builds the request of `update`.
 pub fn update_request(flags: &UpdateFlags) -> Result<UpdateRequest, Failure> {
-    let mut resources = HostConfig {
-        restart_policy: RestartPolicy::default(),
-        ..HostConfig::default()
-    };
+    let mut resources =
+        HostConfig { restart_policy: RestartPolicy::default(), ..HostConfig::default() };
     resources::apply_update(flags, &mut resources)
         .map_err(|failure| failure.with_code(BAD_FLAG))?;
     let policy = flags.restart.as_deref().filter(|policy| !policy.is_empty());

@@ -84,7 +84,9 @@ impl Containers<'_> {
     /// Gives a container another name.
     pub fn rename(&self, name: &str, new: &str) -> Result<()> {
         if name.is_empty() || new.is_empty() {
-            return Err(Error::Invalid(ParseError::new("Error: Neither old nor new names may be empty")));
+            return Err(Error::Invalid(ParseError::new(
+                "Error: Neither old nor new names may be empty",
+            )));
         }
         let container = self.get(name)?;
         let new: ContainerName = new.parse().map_err(|_| {

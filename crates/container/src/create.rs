@@ -10,7 +10,9 @@ use std::path::Path;
 
 use orlop_image::Images;
 use orlop_layer::WritableOptions;
-use orlop_meta::{ConnectionRecord, ContainerRecord, ContainerState, Durability, ImageRecord, Query, VolumeRecord};
+use orlop_meta::{
+    ConnectionRecord, ContainerRecord, ContainerState, Durability, ImageRecord, Query, VolumeRecord,
+};
 use orlop_runtime::host::HostResources;
 use orlop_sys::confined::Root;
 use orlop_types::config::{Config, HostConfig, Mount};
@@ -78,10 +80,8 @@ impl Containers<'_> {
         config.image.clone_from(&request.image);
         let id = ContainerId::of_bytes(&rand::random());
         default_hostname(&mut config, &host_config, &id)?;
-        let connections = self.first_connections(
-            &host_config.network_mode,
-            &request.networking.endpoints_config,
-        )?;
+        let connections = self
+            .first_connections(&host_config.network_mode, &request.networking.endpoints_config)?;
         let mut mounts = self.mount_plan(&config, &host_config)?;
         // Before a volume is made for nothing.
         self.mounted_images(&mounts)?;

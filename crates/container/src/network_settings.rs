@@ -451,10 +451,7 @@ mod tests {
             (driven("what"), "plugin \"what\" not found"),
             (option(MTU, "12"), "invalid MTU number: 12"),
             (option(GATEWAY_MODE, "x"), "unknown gateway mode x"),
-            (
-                option(GATEWAY_MODE, "routed"),
-                "gateway mode routed is not supported; what is: nat",
-            ),
+            (option(GATEWAY_MODE, "routed"), "gateway mode routed is not supported; what is: nat"),
             (
                 NewNetwork { ipam_driver: "x".to_owned(), ..named("y") },
                 "invalid ipam driver: \"x\"",

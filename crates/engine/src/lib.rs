@@ -19,8 +19,8 @@ mod prune;
 mod reap;
 mod run;
 mod volumes;
-mod writable;
 mod watch;
+mod writable;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -43,15 +43,16 @@ pub use run::{RunOptions, RunOutcome, UnwantedOutputs};
 
 pub use orlop_container::copy::rules::Direction as CopyDirection;
 pub use orlop_container::explain;
-pub use orlop_container::{IpamRequest, NewNetwork};
+pub use orlop_container::{
+    BootStart, ContainerQuery, ContainerStats, ContainerSummary, CreateRequest, Created, ExecId,
+    ExecRequest, ExecStart, LogOptions, ProcessList, RemoveOptions, StartOptions, Started,
+    StatsSample, StopOptions, UpdateRequest, WaitCondition,
+};
+pub use orlop_container::{Change, CommitRequest};
 pub use orlop_container::{
     ContainerFiles, Copied, CopyOptions, Error as ContainerError, ExtractOptions, PathStat,
 };
-pub use orlop_container::{
-    BootStart, ContainerQuery, ContainerSummary, CreateRequest, Created, ExecId, ExecRequest, ExecStart, LogOptions,
-    RemoveOptions, ContainerStats, ProcessList, StartOptions, Started, StatsSample, StopOptions, UpdateRequest, WaitCondition,
-};
-pub use orlop_container::{Change, CommitRequest};
+pub use orlop_container::{IpamRequest, NewNetwork};
 pub use orlop_image::{
     HistoryItem, ImageSummary, ImportOptions, LoadOptions, LoadSource, Loaded, Platform, Removal,
     RemoveOptions as ImageRemoveOptions, SavePlan,

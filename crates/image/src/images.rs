@@ -40,9 +40,8 @@ impl<'a> Images<'a> {
     /// Gives an image one more name, taking it away from any other image.
     pub fn tag(&self, source: &str, target: &str) -> Result<()> {
         let wrong = |text: &str, error: &dyn std::fmt::Display| {
-            let text = format!(
-                "Error parsing reference: {text:?} is not a valid repository/tag: {error}"
-            );
+            let text =
+                format!("Error parsing reference: {text:?} is not a valid repository/tag: {error}");
             Error::from(orlop_types::ParseError::new(text))
         };
         if let Err(error) = source.parse::<ImageReference>()

@@ -13,10 +13,10 @@ mod images;
 mod import;
 mod layers;
 mod list;
-mod prune;
 mod load;
 mod load_plan;
 mod load_source;
+mod prune;
 mod remove;
 mod save;
 

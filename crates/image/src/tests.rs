@@ -183,7 +183,10 @@ fn bad_input_is_refused_before_a_byte_is_read() {
     };
     let digest = format!("db@sha256:{}", "0".repeat(64));
     for (options, text) in [
-        (with("DB", "", ""), "invalid reference format: repository name (library/DB) must be lowercase"),
+        (
+            with("DB", "", ""),
+            "invalid reference format: repository name (library/DB) must be lowercase",
+        ),
         (
             with("sha256:x", "", ""),
             "refusing to create an ambiguous tag using digest algorithm as name",

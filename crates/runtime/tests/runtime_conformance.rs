@@ -67,7 +67,7 @@ impl Container {
             network: NetworkPlan::None,
             log: LogPlan::None,
             health: None,
-        shared: Default::default(),
+            shared: Default::default(),
             runtime: choice,
             finish: Vec::new(),
             container,

@@ -162,11 +162,8 @@ pub fn nanoseconds_between(then: Timestamp, now: Timestamp) -> i64 {
 /// # Errors
 /// ``invalid value for `x` ``, with the forms that are understood.
 pub fn parse_moment(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, ParseError> {
-    let invalid = || {
-        ParseError::new(format!(
-            "failed to parse value as time or duration: \"{text}\""
-        ))
-    };
+    let invalid =
+        || ParseError::new(format!("failed to parse value as time or duration: \"{text}\""));
     if let Ok(before) = parse_duration(text) {
         let moment = now.as_nanosecond() - i128::from(before);
         return Timestamp::from_nanosecond(moment).map_err(|_| invalid());

@@ -364,7 +364,10 @@ mod tests {
             ("a//b", "invalid reference format"),
             ("a@sha256:12", "invalid reference format"),
             ("a.b:x/c", "invalid reference format"),
-            ("Postgres", "invalid reference format: repository name (library/Postgres) must be lowercase"),
+            (
+                "Postgres",
+                "invalid reference format: repository name (library/Postgres) must be lowercase",
+            ),
             ("x/Y:1", "invalid reference format: repository name (x/Y) must be lowercase"),
             (&long, "repository name must not be more than 255 characters"),
             (&id, &bare_id),

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Commit, Copy, Create, Diff, Export, Explain, InspectContainers, Listing, Run, Stats, Top, UpdateFlags};
+use super::{
+    Commit, Copy, Create, Diff, Explain, Export, InspectContainers, Listing, Run, Stats, Top,
+    UpdateFlags,
+};
 
 /// Commands that stand alone and in the group `container`.
 #[derive(Debug, Subcommand)]

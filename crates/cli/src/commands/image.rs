@@ -12,9 +12,7 @@ use orlop_types::size::human_size;
 use serde_json::Value;
 
 use super::{Session, filters, for_each, inspect, is_missing};
-use crate::args::{
-    History, ImageGroup, Import, ListImages, Load, PruneImages, RemoveImages, Save,
-};
+use crate::args::{History, ImageGroup, Import, ListImages, Load, PruneImages, RemoveImages, Save};
 use crate::failure::{Failure, Outcome};
 use crate::history_rows;
 use crate::output_file;
@@ -105,8 +103,7 @@ fn history(session: &mut Session<'_, '_>, args: &History) -> Outcome {
     let rows: Vec<Value> =
         items.iter().map(|item| history_rows::history(item, width, args.human, now)).collect();
     let format = session.format(args.format.as_deref());
-    let style =
-        if args.human { &history_rows::HISTORY } else { &history_rows::HISTORY_IN_NUMBERS };
+    let style = if args.human { &history_rows::HISTORY } else { &history_rows::HISTORY_IN_NUMBERS };
     let text = style.render(format.as_deref(), args.quiet, &rows)?;
     session.streams.out.write_all(text.as_bytes())?;
     Ok(0)
