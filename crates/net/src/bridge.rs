@@ -68,15 +68,11 @@ impl Bridge {
     }
 
     /// Removes bridge and table; fine when they are not there. Every step is tried.
+    ///
+    /// The table goes last: by it the bridge of a removal that was cut is found again.
     pub fn remove(&self) -> Result<(), Error> {
         self.check()?;
-        let removed = Channel::firewall().and_then(|mut channel| {
-            foreign::close(&mut channel, &self.name);
-            table::remove(&mut channel, &self.table)
-        });
-        let deleted =
-            Channel::route().and_then(|mut channel| link::delete(&mut channel, &self.name));
-        Error::collect([removed.err(), deleted.err()].into_iter().flatten().collect())
+        remove_leftover(&self.table, Some(&self.name))
     }
 
     /// The name goes into paths below `/proc/sys` and the network into rules.
@@ -178,6 +174,7 @@ pub fn remove_leftover(table: &str, bridge: Option<&str>) -> Result<(), Error> {
         Some(bridge) => Channel::route().and_then(|mut channel| link::delete(&mut channel, bridge)),
         None => Ok(()),
     };
+    orlop_sys::fault::point("bridge.deleted");
     let removed = Channel::firewall().and_then(|mut channel| {
         if let Some(bridge) = bridge {
             foreign::close(&mut channel, bridge);

@@ -43,7 +43,7 @@ const PENDING_MAX: usize = 256;
 const CLIENTS_MAX: usize = 32;
 /// How long a connection may say nothing.
 const CLIENT_IDLE: Duration = Duration::from_secs(10);
-/// Questions taken in one go, so that output of the container is not kept waiting.
+/// Questions or connections taken in one go, so that output of the container is not kept waiting.
 const BATCH: usize = 64;
 /// Attempts to find a port that is free for both transports.
 const PORT_ATTEMPTS: u32 = 16;
@@ -194,7 +194,8 @@ impl Resolver {
     }
 
     fn accept(&mut self) {
-        while let Ok((stream, _)) = self.tcp.accept() {
+        for _ in 0..BATCH {
+            let Ok((stream, _)) = self.tcp.accept() else { return };
             if self.clients.len() >= CLIENTS_MAX || stream.set_nonblocking(true).is_err() {
                 continue;
             }

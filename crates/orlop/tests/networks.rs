@@ -453,6 +453,12 @@ fn what_crashes_leave_of_networks_is_found_and_healed() {
     assert!(found.stdout.contains("belongs to no network"), "{found}");
     heal("network.remove.committed");
     assert_eq!(tables(), before - 2);
+    // Half of what is in the kernel is gone: the rest can still be told from what is others'.
+    let _ = fixture.ok(&["network", "create", "half"]);
+    cut("bridge.deleted", &["network", "rm", "half"]);
+    assert_eq!(tables(), before - 1);
+    heal("bridge.deleted");
+    assert_eq!(tables(), before - 2);
     // A killed monitor: its names and interfaces go, its network can be removed.
     let _ = fixture.ok(&["network", "create", "shop"]);
     sleeper(&fixture, "client", &["--network", "shop"]);
