@@ -4,6 +4,7 @@
 //! names file, line and rule; any finding fails the task.
 
 mod arrows;
+mod compat;
 mod functions;
 mod links;
 mod rules;
@@ -47,6 +48,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
                 findings.extend(links::check(path, text, &|target| root.join(target).exists()));
             }
             _ => {}
+        }
+        if path == Path::new(compat::PATH) {
+            findings.extend(compat::check(text, &files));
         }
         findings.extend(rules::machine_paths(path, text));
     }
