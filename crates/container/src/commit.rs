@@ -122,14 +122,17 @@ impl Containers<'_> {
 }
 
 /// A container that is frozen by this command; it goes on when this is dropped.
-struct Frozen<'a> {
+pub(crate) struct Frozen<'a> {
     containers: &'a Containers<'a>,
     container: &'a ContainerRecord,
 }
 
 impl<'a> Frozen<'a> {
     /// Freezes it. Where that does not work the files are read as they are, as Docker does.
-    fn new(containers: &'a Containers<'a>, container: &'a ContainerRecord) -> Option<Self> {
+    pub(crate) fn new(
+        containers: &'a Containers<'a>,
+        container: &'a ContainerRecord,
+    ) -> Option<Self> {
         match containers.group(container).and_then(|group| group.freeze()) {
             Ok(()) => Some(Self { containers, container }),
             Err(error) => {

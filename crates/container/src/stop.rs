@@ -7,6 +7,7 @@ use orlop_runtime::restart;
 use orlop_sys::process::PidFd;
 use orlop_types::signal::Signal;
 
+use crate::commit::Frozen;
 use crate::error::system;
 use crate::settle::container_event;
 use crate::start::{Ended, StartOptions};
@@ -73,7 +74,7 @@ impl Containers<'_> {
             .or(container.config.stop_timeout)
             .unwrap_or(DEFAULT_STOP_SECONDS);
         let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
-        self.mark_stopped(container, RestartsAfter::Cancelled)?;
+        self.mark_with_room(container, RestartsAfter::Cancelled)?;
         orlop_sys::fault::point("container.stop.marked");
         let ended = self.end(container, lock, |container, process| {
             self.signal(container, process, signal)?;
@@ -106,7 +107,7 @@ impl Containers<'_> {
             None => true,
         };
         let restarts = if stops { RestartsAfter::Cancelled } else { RestartsAfter::Policy };
-        self.mark_stopped(&container, restarts)?;
+        self.mark_with_room(&container, restarts)?;
         if signal == Signal::KILL {
             return self
                 .end(&container, OperationLock::Free, |container, process| {
@@ -192,6 +193,12 @@ impl Containers<'_> {
                 OperationLock::Held => self.settle_locked(&container.id),
             };
             let present = match present {
+                // What filled the disk has ended: nobody else takes the room for the note of it.
+                Err(Error::Store(error)) if error.is_full_disk() && Instant::now() < deadline => {
+                    self.store.make_room();
+                    std::thread::sleep(POLL);
+                    continue;
+                }
                 // Somebody else has removed it, which is an end as well.
                 Err(Error::NotFound { .. }) => {
                     let mut gone = container.clone();
@@ -235,9 +242,28 @@ impl Containers<'_> {
             Ok(()) => {
                 let mut event = container_event(container, "kill", now_ns());
                 event.attributes.insert("signal".to_owned(), signal.number().to_string());
-                Ok(self.store.write(Durability::Lazy, |query| query.event_insert(&event))?)
+                match self.store.write(Durability::Lazy, |query| query.event_insert(&event)) {
+                    // The signal is on its way; what it does is more than a line about it.
+                    Err(error) if error.is_full_disk() => {
+                        tracing::debug!(%error, "a signal is not logged");
+                        Ok(())
+                    }
+                    other => Ok(other?),
+                }
             }
         }
+    }
+
+    /// Notes the end of a container that may be filling the disk: it is held meanwhile, or it would
+    /// take the room that is made for the note.
+    fn mark_with_room(&self, container: &ContainerRecord, restarts: RestartsAfter) -> Result<()> {
+        if !self.store.is_full() {
+            return self.mark_stopped(container, restarts);
+        }
+        let runs = container.state.status == ContainerStatus::Running;
+        let _held = if runs { Frozen::new(self, container) } else { None };
+        self.store.make_room();
+        self.mark_stopped(container, restarts)
     }
 
     /// Notes that somebody ends the container on purpose, in the database for later and in the run

@@ -17,6 +17,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 /// earlier in the background; this is only the bound that always holds.
 const CHECKPOINT_PAGES: u32 = 2000;
 
+/// What the index of the log takes at least, and a little.
+const INDEX_BYTES: u64 = 64 << 10;
+
 /// Whether a commit survives a power cut at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -188,13 +191,26 @@ fn classify(operation: &'static str, path: &Path, source: rusqlite::Error) -> Er
             Error::Locked { path: path.to_owned(), seconds: BUSY_TIMEOUT.as_secs() }
         }
         // In the system's words, which say what to do about it.
-        Some(rusqlite::ErrorCode::DiskFull) => Error::File {
-            operation: "write",
-            path: path.to_owned(),
-            source: rustix::io::Errno::NOSPC.into(),
-        },
+        Some(rusqlite::ErrorCode::DiskFull) => full(path),
+        Some(rusqlite::ErrorCode::SystemIoFailure) if is_index_without_space(path, &source) => {
+            full(path)
+        }
         _ => Error::Database { operation, path: path.to_owned(), source: source.into() },
     }
+}
+
+fn full(path: &Path) -> Error {
+    let source = rustix::io::Errno::NOSPC.into();
+    Error::File { operation: "write", path: path.to_owned(), source }
+}
+
+/// Whether the index of the log found no space: SQLite cuts it to nothing when nobody else has the
+/// database open, makes it anew, and does not say why that fails.
+fn is_index_without_space(path: &Path, error: &rusqlite::Error) -> bool {
+    let made = error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
+    made && crate::reserve::free_bytes(path).is_some_and(|free| free < INDEX_BYTES)
 }
 
 impl Query<'_> {

@@ -111,6 +111,13 @@ impl Error {
         }
     }
 
+    /// Whether there was no space left.
+    #[must_use]
+    pub fn is_full_disk(&self) -> bool {
+        matches!(self, Self::File { source, .. }
+            if source.kind() == std::io::ErrorKind::StorageFull)
+    }
+
     /// Whether a row that must be unique or unreferenced was not.
     #[must_use]
     pub fn is_constraint(&self) -> bool {

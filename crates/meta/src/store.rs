@@ -24,6 +24,8 @@ use crate::{Database, Durability, Query, Result, TrashKind};
 const ROOT_MODE: u32 = 0o711;
 /// Mode of directories that only the engine reads.
 const PRIVATE_MODE: u32 = 0o700;
+/// How often the database is opened on a full disk: as often as there are parts of what is kept.
+const OPEN_ATTEMPTS: u32 = 4;
 
 /// Where everything of one store stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +111,18 @@ pub struct Swept {
     pub finished: usize,
 }
 
+/// Opens the database; on a full disk with what is kept for that, of which a container that fills the
+/// disk may take a part.
+fn open_database(paths: &StorePaths) -> Result<Database> {
+    for _ in 0..OPEN_ATTEMPTS {
+        match Database::open(&paths.database()) {
+            Err(error) if error.is_full_disk() => crate::reserve::give_up_part(&paths.root),
+            other => return other,
+        }
+    }
+    Database::open(&paths.database())
+}
+
 impl Store {
     /// Opens the store, making what is missing.
     pub fn open(root: &Path, run_root: &Path) -> Result<Self> {
@@ -125,7 +139,7 @@ impl Store {
             make_directory(&paths.volumes(), ROOT_MODE)?;
         }
         make_directory(&paths.run_root.join("containers"), PRIVATE_MODE)?;
-        let database = Database::open(&paths.database())?;
+        let database = open_database(&paths)?;
         Ok(Self { paths, database })
     }
 

@@ -51,3 +51,48 @@ fn deleting_works_on_a_full_disk_and_the_rest_fails_in_one_line() {
     assert!(output.stdout.contains("runs again\n"), "{output}");
     assert!(output.stdout.contains("no problems"), "{output}");
 }
+
+/// The same for a container that takes whatever becomes free.
+const FILLER_SCRIPT: &str = r#"
+set -u
+mount -t tmpfs -o size=40m tmpfs "$2"
+mkdir "$2/run" && mount -t tmpfs tmpfs "$2/run"
+orlop() { "$1" --root "$dir/root" --run-root "$dir/run" "${@:2}"; }
+bin=$1 dir=$2
+orlop "$bin" import "$3" busybox >/dev/null || exit 10
+orlop "$bin" run -d --network none --name filler -v data:/data busybox sh -c '
+    cat /dev/zero >/data/a
+    while :; do dd if=/dev/zero bs=4k count=1 >>/data/a; done 2>/dev/null' >/dev/null || exit 11
+for _ in $(seq 300); do
+    [ "$(stat -f -c %a "$dir")" = 0 ] && break
+    sleep 0.1
+done
+echo "running: $(orlop "$bin" ps --format '{{.Names}}')"
+orlop "$bin" stop -t 0 filler || exit 12
+echo "stopped: $(orlop "$bin" ps -a --format '{{.Status}}')"
+orlop "$bin" rm filler || exit 13
+orlop "$bin" volume rm data || exit 14
+for _ in $(seq 100); do
+    [ "$(stat -c %s "$dir/root/reserve")" = 2097152 ] && break
+    sleep 0.1
+done
+echo "reserve: $(stat -c %s "$dir/root/reserve")"
+orlop "$bin" system check --repair || exit 15
+umount "$dir/run"
+"#;
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN"]
+fn a_container_that_fills_the_disk_can_be_stopped() {
+    let fixture = fixture!();
+    let disk = fixture.directory("disk");
+    let tar = fixture.busybox_tar();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "bash", "-c", FILLER_SCRIPT, "bash"]);
+    command.arg(env!("CARGO_BIN_EXE_orlop")).arg(&disk).arg(&tar);
+    let output = run(&mut command, b"", Duration::from_secs(120));
+    assert_eq!(output.code, 0, "{output}");
+    for expected in ["running: filler\n", "stopped: Exited (137) ", "reserve: 2097152\n"] {
+        assert!(output.stdout.contains(expected), "{expected}: {output}");
+    }
+}
