@@ -1,7 +1,7 @@
 //! The files that the engine keeps for a container: `hostname`, `hosts`, `resolv.conf`.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use orlop_types::config::HostConfig;
@@ -23,6 +23,8 @@ const NAME_SERVERS_MAX: usize = 3;
 /// Stands for the host in `--add-host`.
 pub(crate) const HOST_GATEWAY: &str = "host-gateway";
 
+/// Docker's choice for a host that has no name server which a container could ask.
+const PUBLIC_NAME_SERVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(8, 8, 4, 4)];
 /// Copy of what `resolv.conf` was last made to say.
 const RESOLV_CONF_MADE: &str = "resolv.conf.made";
 
@@ -62,7 +64,15 @@ pub(crate) fn name_servers(host_config: &HostConfig) -> Vec<NameServer> {
         words.next().filter(|word| *word == "nameserver")?;
         words.next()?.parse().ok()
     });
-    servers.take(NAME_SERVERS_MAX).map(|address| NameServer { address, from_host: true }).collect()
+    let servers: Vec<NameServer> = servers
+        .take(NAME_SERVERS_MAX)
+        .map(|address| NameServer { address, from_host: true })
+        .collect();
+    if !servers.is_empty() {
+        return servers;
+    }
+    let public = PUBLIC_NAME_SERVERS.map(IpAddr::from);
+    public.map(|address| NameServer { address, from_host: true }).into()
 }
 
 /// Writes the files into the container's directory. They are made anew at each start and so need
@@ -127,8 +137,8 @@ fn hosts(facts: &FileFacts<'_>, host: Option<&str>) -> String {
     text
 }
 
-/// The text of `/etc/resolv.conf`: the host's, without name servers that only the host can reach,
-/// changed by `--dns`, `--dns-search` and `--dns-option`.
+/// The text of `/etc/resolv.conf`: the host's, without name servers that only the host can reach, public
+/// ones where none is left, changed by `--dns`, `--dns-search` and `--dns-option`.
 fn resolv_conf(facts: &FileFacts<'_>, host: &str) -> String {
     let mut servers = Vec::new();
     let mut search = Vec::new();
@@ -143,7 +153,12 @@ fn resolv_conf(facts: &FileFacts<'_>, host: &str) -> String {
         }
     }
     if !facts.host_network {
-        servers.retain(|server| !server.starts_with("127.") && server != "::1");
+        servers.retain(|server| {
+            server.parse::<Ipv4Addr>().is_ok_and(|address| !address.is_loopback())
+        });
+        if servers.is_empty() {
+            servers = PUBLIC_NAME_SERVERS.map(|address| address.to_string()).into();
+        }
     }
     let chosen = |mine: &Option<Vec<String>>, theirs: Vec<String>| match mine {
         Some(mine) if !mine.is_empty() => mine.clone(),
@@ -227,6 +242,16 @@ mod tests {
             resolv_conf(&facts(&config), host),
             "nameserver 192.0.2.1\nsearch a.example b.example\noptions edns0\n"
         );
+        // Those of IPv6 cannot be reached from an IPv4 network.
+        for nowhere in ["nameserver 127.0.0.53\nnameserver ::1\n", "nameserver 2001:db8::1\n", ""] {
+            assert_eq!(
+                resolv_conf(&facts(&config), nowhere),
+                "nameserver 8.8.8.8\nnameserver 8.8.4.4\n",
+                "{nowhere}"
+            );
+            let mine = FileFacts { host_network: true, ..facts(&config) };
+            assert_eq!(resolv_conf(&mine, nowhere), nowhere);
+        }
         let chosen = HostConfig {
             dns: Some(vec!["192.0.2.9".to_owned()]),
             dns_search: Some(vec![".".to_owned()]),

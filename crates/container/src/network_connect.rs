@@ -271,6 +271,15 @@ impl Containers<'_> {
                 }
             }
         }
+        if connections.len() > 1 {
+            let modes = || connections.iter().map(|one| NetworkMode::of(&one.network));
+            if modes().any(|mode| mode == NetworkMode::Host) {
+                return Err(refused(SHARED));
+            }
+            if modes().any(|mode| mode == NetworkMode::None) {
+                return Err(refused(PRIVATE));
+            }
+        }
         Ok(connections)
     }
 }

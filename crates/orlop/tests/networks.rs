@@ -732,3 +732,24 @@ fn a_storm_of_commands_and_kills_leaves_no_bridge_rule_or_address() {
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
 }
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn host_and_none_go_with_no_other_network() {
+    let fixture = busybox();
+    fixture.ok(&["network", "create", "own"]);
+    let shared = "orlop: create: container sharing network namespace with another container or host \
+                  cannot be connected to any other network";
+    let private = "orlop: create: container cannot be connected to multiple networks with one of the \
+                   networks in private (none) mode";
+    for (first, second, why) in [
+        ("bridge", "none", private),
+        ("none", "bridge", private),
+        ("bridge", "host", shared),
+        ("host", "none", shared),
+    ] {
+        let words = ["create", "--network", first, "--network", second, "busybox"];
+        assert_eq!(fixture.fails(1, &words), why, "{first} {second}");
+    }
+    assert_eq!(fixture.ok(&["ps", "-aq"]), "");
+}

@@ -157,9 +157,9 @@ fn devices_are_given_by_path_and_by_number() {
             "--device",
             "/dev/null:/etc/mynull",
         ];
-        let script = "stat -c '%F %t:%T' /dev/xnull /dev/d/zero /etc/mynull";
-        let want =
-            "character special file 1:3\ncharacter special file 1:5\ncharacter special file 1:3";
+        let script =
+            "stat -c '%F %t:%T' /dev/xnull /dev/d/zero /etc/mynull; stat -c '%a %u' /dev/d";
+        let want = "character special file 1:3\ncharacter special file 1:5\ncharacter special file 1:3\n755 0";
         assert_eq!(inside(&fixture, &flags, script), want, "{runtime}");
     }
     if is_v1() {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{
@@ -18,7 +18,7 @@ use oci_spec::runtime::{
     Process, Spec,
 };
 use orlop_sys::seccomp::Instruction;
-use rustix::fs::{Access, AtFlags, CWD, FileType};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode};
 
 use crate::late::LateMount;
 use crate::seccomp::program;
@@ -129,6 +129,9 @@ fn set_terminal_size(process: &Process) {
 impl Executor for CommandExecutor {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         let check = || {
+            if !self.added {
+                close_device_directories(spec);
+            }
             self.late_mounts.iter().try_for_each(LateMount::attach)?;
             self.security.apply()?;
             program(command(spec)?).map(drop)
@@ -164,6 +167,29 @@ impl Executor for CommandExecutor {
         }
         Err(ExecutorError::Other(text))
     }
+}
+
+/// Takes from everybody the right to write into the directories that hold devices: libcontainer makes
+/// them without a mask. Nothing has been mounted on `/dev` yet, so all of it is the runtime's own.
+fn close_device_directories(spec: &Spec) {
+    let devices = spec.linux().as_ref().and_then(|linux| linux.devices().as_ref());
+    for device in devices.into_iter().flatten() {
+        for directory in device_directories(device.path()) {
+            // One that cannot be changed is as it was; the device itself is there.
+            let _ = rustix::fs::chmodat(CWD, directory, Mode::from(0o755), AtFlags::empty());
+        }
+    }
+}
+
+/// The directories between `/dev` and a device that the runtime makes for it.
+fn device_directories(device: &Path) -> impl Iterator<Item = &Path> {
+    let mounted = ["/dev/pts", "/dev/shm", "/dev/mqueue"].iter().any(|own| device.starts_with(own));
+    let plain =
+        device.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let above = device.ancestors().skip(1);
+    above.take_while(move |directory| {
+        plain && !mounted && directory.starts_with("/dev") && *directory != Path::new("/dev")
+    })
 }
 
 fn command(spec: &Spec) -> Result<&Process, String> {
@@ -232,6 +258,16 @@ mod tests {
         let mut process = Process::default();
         process.set_args(Some(vec![name.to_owned()])).set_env(Some(vec![format!("PATH={search}")]));
         program(&process)
+    }
+
+    #[test]
+    fn only_directories_made_for_devices_are_changed() {
+        let of = |device| -> Vec<_> { device_directories(Path::new(device)).collect() };
+        assert_eq!(of("/dev/a/b/fuse"), [Path::new("/dev/a/b"), Path::new("/dev/a")]);
+        for none in ["/dev/fuse", "/dev/shm/a/fuse", "/dev/a/../../etc/x", "/srv/a/fuse", "dev/a/b"]
+        {
+            assert_eq!(of(none), [""; 0].map(Path::new), "{none}");
+        }
     }
 
     #[test]
