@@ -236,7 +236,7 @@ impl Scratch {
             let mut words = workload.once.iter().copied().chain([workload.timed]).flatten();
             words.any(|word| word.contains("{scratch}/tree"))
         };
-        let files = if chosen.iter().any(|one| uses_tree(one)) { TREE_FILES } else { 0 };
+        let files = if chosen.iter().any(uses_tree) { TREE_FILES } else { 0 };
         let mut folders = Vec::new();
         for engine in engines {
             let folder = self.0.join(format!("with-{}", engine.name));
