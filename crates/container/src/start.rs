@@ -136,7 +136,7 @@ impl Containers<'_> {
     /// (overlayfs, "volatile"): it keeps the layer from being mounted a second time, because after
     /// a power cut its files cannot be trusted. The machine has not been off since: what is lost with
     /// it is removed and never started again.
-    fn allow_mounting_again(&self, container: &ContainerRecord) -> Result<()> {
+    pub(crate) fn allow_mounting_again(&self, container: &ContainerRecord) -> Result<()> {
         let options = crate::create::writable_options(&container.host_config);
         if !options.volatile {
             return Ok(());

@@ -112,6 +112,8 @@ impl<'a> Containers<'a> {
 
     /// Opens everything as a start would.
     fn open_anew(&self, container: &ContainerRecord) -> Result<Opened> {
+        // Of one that removes itself, and is not gone yet.
+        self.allow_mounting_again(container)?;
         // Never volatile: the kernel would refuse to mount the layer again.
         let options = WritableOptions { volatile: false };
         let recipe = self.layers.writable_recipe(&container.id, options)?;
