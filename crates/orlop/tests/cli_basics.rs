@@ -8,12 +8,6 @@ use orlop_testkit::{Fixture, fixture, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
 /// Waits until a container's state is `status`.
 fn wait_for_state(fixture: &Fixture, name: &str, status: &str) {
     wait_until(&format!("{name} to be {status}"), LIMIT, || {
@@ -25,7 +19,7 @@ fn wait_for_state(fixture: &Fixture, name: &str, status: &str) {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn run_gives_output_and_exit_code() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let output =
         fixture.orlop(&["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 7"]);
     assert_eq!(
@@ -45,7 +39,7 @@ fn run_gives_output_and_exit_code() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_large_output_arrives_whole_at_the_caller_and_in_the_log() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "i=0; while [ $i -lt 20000 ]; do echo line $i of a long text; i=$((i+1)); done";
     let output = fixture.orlop(&["run", "--name", "long", "busybox", "sh", "-c", script]);
     let lines: Vec<&str> = output.ok().lines().collect();
@@ -59,7 +53,7 @@ fn a_large_output_arrives_whole_at_the_caller_and_in_the_log() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn options_of_run_reach_the_process() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let show = "echo $ONE-$TWO; pwd; id -u; id -g; id -G; hostname | wc -c; tr '\\0' ' ' < /proc/1/cmdline; true";
     let words = [
         "run",
@@ -97,7 +91,7 @@ fn options_of_run_reach_the_process() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_detached_container_is_listed_logged_stopped_and_removed() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "trap 'echo got term; exit 5' TERM; echo ready; while :; do sleep 0.1; done";
     let id = fixture.ok(&["run", "-d", "--name", "one", "busybox", "sh", "-c", script]);
     assert_eq!(fixture.ok(&["ps", "-q", "--no-trunc"]), id);
@@ -135,7 +129,7 @@ fn a_detached_container_is_listed_logged_stopped_and_removed() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn stop_kills_what_does_not_listen_when_the_time_is_up() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&[
         "run",
         "-d",
@@ -158,7 +152,7 @@ fn stop_kills_what_does_not_listen_when_the_time_is_up() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn kill_sends_the_signal_that_is_named() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "trap 'echo hup' HUP; trap 'exit 9' USR1; echo ready; while :; do sleep 0.1; done";
     fixture.ok(&["run", "-d", "--name", "one", "busybox", "sh", "-c", script]);
     let wait_for_log = |expected: &str| {
@@ -182,7 +176,7 @@ fn kill_sends_the_signal_that_is_named() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn exec_joins_the_container_and_gives_its_exit_code() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "-d", "--name", "one", "-e", "FROM=run", "busybox", "sleep", "300"]);
     assert_eq!(
         fixture.ok(&["exec", "one", "sh", "-c", "echo $FROM; cat /proc/1/comm"]),
@@ -230,7 +224,7 @@ fn exec_joins_the_container_and_gives_its_exit_code() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_terminal_is_a_terminal() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "300"]);
     for words in [["run", "--rm", "-it", "busybox"], ["exec", "-i", "-t", "one"]] {
         let line: Vec<String> = fixture
@@ -262,7 +256,7 @@ fn a_terminal_is_a_terminal() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn logs_follow_until_the_container_ends() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "for i in 1 2 3 4 5; do echo step $i; sleep 0.2; done";
     fixture.ok(&["run", "-d", "--name", "one", "busybox", "sh", "-c", script]);
     assert_eq!(fixture.ok(&["logs", "-f", "one"]), "step 1\nstep 2\nstep 3\nstep 4\nstep 5");
@@ -273,7 +267,7 @@ fn logs_follow_until_the_container_ends() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn commands_that_cannot_start_give_dockers_exit_codes() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     for (code, words, reason) in [
         (127, &["run", "--rm", "busybox", "no-such-command"][..], "no-such-command"),
         (127, &["run", "--rm", "busybox", "/no/such/file"], "/no/such/file"),
@@ -328,7 +322,7 @@ fn commands_that_cannot_start_give_dockers_exit_codes() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn names_are_unique_and_come_back_after_removal() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let first = fixture.ok(&["run", "-d", "--name", "taken", "busybox", "sleep", "300"]);
     let refused = fixture.fails(125, &["run", "-d", "--name", "taken", "busybox", "sleep", "300"]);
     assert!(
@@ -346,7 +340,7 @@ fn names_are_unique_and_come_back_after_removal() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn inspect_gives_dockers_document() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let image = fixture.ok(&["image", "inspect", "--format", "{{.Id}}", "busybox"]);
     let id = fixture.ok(&[
         "run",
@@ -390,7 +384,7 @@ fn inspect_gives_dockers_document() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn networks_bridge_host_and_none() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let links = |network: &str| {
         fixture.ok(&["run", "--rm", "--network", network, "busybox", "ls", "/sys/class/net"])
     };
@@ -442,7 +436,7 @@ fn networks_bridge_host_and_none() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_container_has_dockers_capabilities_and_masked_paths() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let status = fixture.ok(&["run", "--rm", "busybox", "cat", "/proc/self/status"]);
     let field = |name: &str| {
         let line = status
@@ -468,7 +462,7 @@ fn a_container_has_dockers_capabilities_and_masked_paths() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn an_idle_store_gives_back_what_it_had_in_the_kernel() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let bridges = || {
         let output =
             run(Command::new("ip").args(["-o", "link", "show", "type", "bridge"]), b"", LIMIT);

@@ -93,8 +93,7 @@ fn changes_are_the_same_with_the_vfs_driver() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_commit_takes_the_containers_settings_and_the_changes() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&[
         "run",
         "--name",
@@ -183,7 +182,7 @@ fn a_commit_takes_the_containers_settings_and_the_changes() {
         let line = fixture.fails(1, words);
         assert!(line.contains(text), "{line}");
     }
-    let event = fixture.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "event=commit", "--format", "{{.Actor.Attributes.comment}} {{.Actor.Attributes.imageID}} {{.Actor.Attributes.imageRef}}"]);
+    let event = fixture.events(&["event=commit"], "{{.Actor.Attributes.comment}} {{.Actor.Attributes.imageID}} {{.Actor.Attributes.imageRef}}");
     assert_eq!(event.lines().next(), Some(format!("a comment {id} made:1").as_str()));
 }
 
@@ -191,8 +190,7 @@ fn a_commit_takes_the_containers_settings_and_the_changes() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_running_container_is_paused_for_its_commit_and_goes_on() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     let script = "mkdir /d; i=0; while true; do i=$((i+1)); for f in a b c d e f; do echo $i > /d/$f; done; done";
     fixture.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
     wait_for(&fixture, &["exec", "box", "test", "-s", "/d/f"]);
@@ -238,8 +236,7 @@ fn a_running_container_is_paused_for_its_commit_and_goes_on() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn an_export_is_the_whole_root_without_volumes() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     let script = "echo content > /file; chown 7:8 /file; chmod 4711 /file; ln /file /linked; \
                   ln -s /nowhere /symlink; echo secret > /vol/secret; mkfifo /pipe; touch /done; sleep 600";
     fixture.ok(&[
@@ -293,8 +290,7 @@ fn an_export_is_the_whole_root_without_volumes() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_container_can_be_committed_after_its_image_is_gone() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "--name", "box", "busybox", "sh", "-c", "echo kept > /file"]);
     fixture.ok(&["rmi", "--force", "busybox"]);
     fixture.ok(&["commit", "box", "rescued"]);

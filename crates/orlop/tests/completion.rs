@@ -37,8 +37,7 @@ fn offered(fixture: &Fixture, line: &[&str]) -> Vec<String> {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn bash_completes_commands_flags_and_names() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["volume", "create", "pgdata"]);
     fixture.ok(&["create", "--name", "web", "busybox"]);
     fixture.ok(&["create", "--name", "worker", "busybox"]);

@@ -8,19 +8,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use orlop_testkit::tar::{Entry, Tar};
-use orlop_testkit::{Fixture, fixture, run, wait_until};
+use orlop_testkit::{Fixture, Random, fixture, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
 /// A running container `web`.
 fn running(options: &[&str]) -> Fixture {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let words = [&["run", "-d", "--name", "web"], options, &["busybox", "sleep", "1000"]].concat();
     fixture.ok(&words);
     fixture
@@ -208,7 +202,7 @@ fn every_rule_of_the_table_out_of_a_container() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn it_works_whatever_the_container_is_doing() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["create", "--name", "web", "-v", "vol:/data", "busybox", "sleep", "1000"]);
     let host = fixture.directory("host");
     let (source, target) = (host.join("in"), host.join("out"));
@@ -305,7 +299,7 @@ fn streams_carry_archives() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn mounts_are_respected() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let bound = fixture.directory("bound");
     let mut words =
         vec!["run", "-d", "--name", "web", "--read-only", "-v", "rw:/rw", "-v", "ro:/ro:ro"];
@@ -339,18 +333,6 @@ fn mounts_are_respected() {
     );
     assert_eq!(inside(&fixture, "cat /etc/hosts; grep -c /etc/hosts /proc/self/mountinfo"), hosts);
     assert_eq!(inside(&fixture, "cat /rw/f"), "content");
-}
-
-/// Numbers that look random and are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
 }
 
 /// Makes a random tree with everything that files carry.
@@ -500,7 +482,7 @@ fn random_trees_come_back_equal() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_container_that_swaps_links_leads_no_copy_outside() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let outside = fixture.directory("outside");
     fs::write(outside.join("canary"), "alive").unwrap();
     let out = text(&outside).to_owned();
@@ -545,7 +527,7 @@ fn a_container_that_swaps_links_leads_no_copy_outside() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn killing_a_copy_leaves_nothing_behind() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["create", "--name", "web", "-v", "vol:/data", "busybox", "sleep", "1000"]);
     for started in [false, true] {
         if started {
@@ -621,8 +603,7 @@ fn owners_and_the_last_line() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn sockets_are_no_files() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     let bound = fixture.directory("bound");
     let bind = format!("{}:/bind", text(&bound));
     fixture.ok(&["run", "-d", "--name", "web", "-v", &bind, "busybox", "sleep", "1000"]);
@@ -647,8 +628,7 @@ fn sockets_are_no_files() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_container_may_start_again_and_again_meanwhile() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     let script = "cat /etc/copied >> /log 2>/dev/null; exit 1";
     let words = ["run", "-d", "--name", "web", "--restart", "always", "-v", "vol:/vol", "busybox"];
     fixture.ok(&[&words[..], &["sh", "-c", script]].concat());

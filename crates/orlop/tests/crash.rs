@@ -36,8 +36,7 @@ fn monitors(fixture: &Fixture) -> Vec<i32> {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn killing_run_at_any_moment_loses_nothing() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&[
         "run",
         "--rm",
@@ -102,8 +101,7 @@ fn killing_run_at_any_moment_loses_nothing() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn killing_the_monitor_loses_no_data_and_the_container_can_be_removed() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     let script = "echo kept > /data/f; echo layer > /f; sync; echo ready; exec sleep 300";
     fixture.ok(&[
         "run",
@@ -153,8 +151,7 @@ fn killing_the_monitor_loses_no_data_and_the_container_can_be_removed() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn killing_import_leaves_no_half_image() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     let tar = fixture.folder().join("root.tar");
     let mut archive = orlop_testkit::tar::Tar::new();
     let content = vec![b'x'; 64 * 1024];
@@ -189,8 +186,7 @@ fn killing_import_leaves_no_half_image() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn killing_the_monitor_at_any_moment_of_a_start_leaves_nothing_that_cannot_be_healed() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&[
         "run",
         "--rm",

@@ -15,8 +15,7 @@ const PORT: &str = "127.0.0.1:18090:80";
 
 /// A store with an image and a volume that holds something precious.
 fn prepared() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     let script = "echo kept > /data/f";
     fixture.ok(&["run", "--rm", "-v", "precious:/data", "busybox", "sh", "-c", script]);
     fixture

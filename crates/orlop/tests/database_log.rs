@@ -14,8 +14,7 @@ const CONTAINERS: usize = 60;
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN"]
 fn commands_that_only_add_things_leave_no_long_log() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     for place in 0..CONTAINERS {
         let name = format!("c{place}");
         fixture.ok(&["create", "--name", &name, "busybox", "true"]);

@@ -3,20 +3,14 @@
 
 use std::time::Duration;
 
-use orlop_testkit::{Fixture, fixture, run, wait_until};
+use orlop_testkit::{fixture, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
 
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn the_word_after_a_flag_is_its_value() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let output = fixture.ok(&["run", "--rm", "-e", "-a=b", "--name", "", "busybox", "env"]);
     assert!(output.lines().any(|line| line == "-a=b"), "{output}");
     let refused = fixture.fails(125, &["run", "-e"]);
@@ -30,7 +24,7 @@ fn the_word_after_a_flag_is_its_value() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn create_fails_with_one_and_bad_flags_with_125() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let _ = fixture.ok(&["create", "--name", "dup", "busybox"]);
     let refused = fixture.fails(1, &["create", "--name", "dup", "busybox"]);
     assert!(refused.contains("is already in use by container"), "{refused}");
@@ -43,7 +37,7 @@ fn create_fails_with_one_and_bad_flags_with_125() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_range_of_host_ports_gives_a_free_one_of_them() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     for name in ["one", "two"] {
         let words = ["run", "-d", "--name", name, "-p", "9001-9002:80", "busybox", "sleep", "300"];
         let _ = fixture.ok(&words);
@@ -64,7 +58,7 @@ fn a_range_of_host_ports_gives_a_free_one_of_them() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn ps_filters_by_pattern_and_shows_an_image_that_lost_its_name_by_id() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let _ = fixture.ok(&["tag", "busybox", "moves:1"]);
     for name in ["r1", "r2", "cr1"] {
         let _ = fixture.ok(&["create", "--name", name, "moves:1", "sh", "-c", "exit 3"]);
@@ -92,7 +86,7 @@ fn ps_filters_by_pattern_and_shows_an_image_that_lost_its_name_by_id() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn exec_tells_what_did_not_start_and_takes_variables_away() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let words = ["run", "-d", "--name", "box", "-e", "GONE=1", "busybox", "sleep", "300"];
     let _ = fixture.ok(&words);
     let refused = fixture.fails(1, &["exec", "-d", "box", "nosuchcmd"]);
@@ -112,7 +106,7 @@ fn exec_tells_what_did_not_start_and_takes_variables_away() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn mounts_that_cannot_be_say_why() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let files = fixture.directory("bound");
     std::fs::write(files.join("f"), "data\n").unwrap();
     let device = format!("device={}", files.display());
@@ -144,7 +138,7 @@ fn mounts_that_cannot_be_say_why() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn templates_know_empty_fields_and_missing_labels() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let template =
         "{{.Author}}|{{.Variant}}|{{.Config.Entrypoint}}|{{index .Config.Labels \"x\"}}|";
     assert_eq!(fixture.ok(&["image", "inspect", "--format", template, "busybox"]), "||[]||");
@@ -155,7 +149,7 @@ fn templates_know_empty_fields_and_missing_labels() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_format_before_the_command_holds_for_every_command() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     assert_eq!(fixture.ok(&["--format", "{{.Repository}}", "images"]), "busybox");
     assert_eq!(
         fixture.ok(&["--format", "{{.Repository}}", "images", "--format", "{{.Tag}}"]),

@@ -14,15 +14,9 @@ use orlop_testkit::{Fixture, fixture, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
 /// A store with a container that runs.
 fn with_box() -> Fixture {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "3000"]);
     fixture
 }
@@ -85,17 +79,8 @@ fn a_hundred_execs_at_once_keep_their_streams_apart() {
         assert!(output == bytes(number, 100_000), "output of {number}: {} bytes", output.len());
     }
     assert_eq!(exec_ids(&fixture), Vec::<String>::new());
-    let ends = fixture.ok(&[
-        "events",
-        "--since",
-        "10m",
-        "--until",
-        "0s",
-        "--filter",
-        "event=exec_die",
-        "--format",
-        "{{.Actor.Attributes.execID}} {{.Actor.Attributes.exitCode}}",
-    ]);
+    let ends = fixture
+        .events(&["event=exec_die"], "{{.Actor.Attributes.execID}} {{.Actor.Attributes.exitCode}}");
     let mut codes: Vec<i32> =
         ends.lines().map(|line| line.split_once(' ').unwrap().1.parse().unwrap()).collect();
     codes.sort_unstable();
@@ -105,7 +90,7 @@ fn a_hundred_execs_at_once_keep_their_streams_apart() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn much_output_of_both_kinds_arrives_whole_and_apart() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "yes out | head -c 40000000 & yes error | head -c 40000000 >&2; wait";
     for words in [
         &["run", "--rm", "--log-driver", "none", "busybox", "sh", "-c", script][..],
@@ -132,7 +117,7 @@ fn much_output_of_both_kinds_arrives_whole_and_apart() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn input_is_binary_and_ends_where_it_ends() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let input = bytes(7, 3_000_000);
     let path = fixture.folder().join("in");
     std::fs::write(&path, &input).unwrap();
@@ -193,17 +178,7 @@ fn a_detached_process_is_known_by_its_id_until_it_has_ended_and_after() {
     let text = "exec: \"nosuch\": executable file not found in $PATH";
     assert!(refused.contains(text), "{refused}");
     assert_eq!(exec_ids(&fixture), Vec::<String>::new());
-    let told = fixture.ok(&[
-        "events",
-        "--since",
-        "10m",
-        "--until",
-        "0s",
-        "--filter",
-        "container=box",
-        "--format",
-        "{{.Action}}",
-    ]);
+    let told = fixture.events(&["container=box"], "{{.Action}}");
     let command = "sh -c sleep 2; exit 42";
     let expected = format!(
         "create\nstart\nexec_create: {command}\nexec_start: {command}\nexec_die\n\
@@ -322,17 +297,7 @@ fn terminals_of_added_processes_have_sizes_and_can_be_left() {
     type_into(&pty, "\x18a");
     assert_eq!(wait_for_exit(child), 0);
     assert_eq!(exec_ids(&fixture).len(), 2);
-    let told = fixture.ok(&[
-        "events",
-        "--since",
-        "10m",
-        "--until",
-        "0s",
-        "--filter",
-        "event=exec_detach",
-        "--format",
-        "{{.Action}}",
-    ]);
+    let told = fixture.events(&["event=exec_detach"], "{{.Action}}");
     assert_eq!(told, "exec_detach\nexec_detach");
     for wrong in ["ctrl-1", "ab", "ctrl-p,"] {
         let refused = fixture.orlop(&["exec", "--detach-keys", wrong, "box", "true"]);
@@ -354,7 +319,7 @@ fn wait_for_attached(fixture: &Fixture, count: usize) {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn several_attach_leave_and_see_the_end() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let words = ["run", "-dit", "--name", "box", "busybox", "sh"];
     fixture.ok(&words);
     let (one, two) = (Pty::open().unwrap(), Pty::open().unwrap());
@@ -378,17 +343,7 @@ fn several_attach_leave_and_see_the_end() {
     assert_eq!(wait_for_exit(second), 6);
     let refused = fixture.fails(1, &["attach", "box"]);
     assert!(refused.ends_with("cannot attach to a stopped container, start it first"), "{refused}");
-    let told = fixture.ok(&[
-        "events",
-        "--since",
-        "10m",
-        "--until",
-        "0s",
-        "--filter",
-        "type=container",
-        "--format",
-        "{{.Action}}",
-    ]);
+    let told = fixture.events(&["type=container"], "{{.Action}}");
     let count = |action: &str| told.lines().filter(|line| *line == action).count();
     assert_eq!((count("attach"), count("detach")), (4, 2), "{told}");
     assert!(count("resize") > 0, "{told}");
@@ -397,7 +352,7 @@ fn several_attach_leave_and_see_the_end() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_command_that_does_not_read_holds_up_neither_others_nor_the_end() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "read go; yes x | head -c 20000000; echo done";
     fixture.ok(&["run", "-di", "--name", "box", "busybox", "sh", "-c", script]);
     let mut stuck = fixture.command(&["attach", "--no-stdin", "box"]);
@@ -420,7 +375,7 @@ fn a_command_that_does_not_read_holds_up_neither_others_nor_the_end() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn an_exec_that_meets_the_containers_end_says_so() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     for round in 0..8 {
         fixture.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "3000"]);
         let children: Vec<Child> = (0..4)
@@ -466,7 +421,7 @@ fn helpers_that_are_cut_off_leave_a_usable_container() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn the_events_of_a_run_come_in_dockers_order() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "--rm", "-v", "/anonymous", "--name", "box", "busybox", "true"]);
     let words = ["events", "--since", "10m", "--until", "0s", "--filter", "type=container"];
     let more = ["--filter", "type=volume", "--filter", "type=network"];
@@ -499,7 +454,7 @@ fn the_events_of_a_run_come_in_dockers_order() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn events_are_told_as_they_happen_without_anybody_else_looking() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let out = fixture.folder().join("out");
     let mut follow =
         fixture.command(&["events", "--filter", "type=container", "--format", "{{.Action}}"]);

@@ -25,8 +25,7 @@ fn volume_of(fixture: &Fixture, container: &str) -> String {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn writable_layers_are_private_seen_by_diff_and_gone_with_their_container() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     for name in ["left", "right"] {
         let script = format!("echo {name} > /root/{name}; rm /etc/group; sleep 1000");
         fixture.ok(&["run", "-d", "--name", name, "busybox", "sh", "-c", &script]);

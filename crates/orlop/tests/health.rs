@@ -9,25 +9,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A store with the busybox image and one of it for each health check.
 fn images(checks: &[(&str, &str)]) -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     let tar = fixture.busybox_tar();
     for (name, check) in checks {
         let change = format!("HEALTHCHECK {check}");
         fixture.ok(&["import", "--change", &change, &tar, name]);
     }
     fixture
-}
-
-fn inspect(fixture: &Fixture, name: &str, template: &str) -> String {
-    fixture.ok(&["inspect", "-f", template, name])
-}
-
-fn wait_for(fixture: &Fixture, name: &str, template: &str, expected: &str) {
-    wait_until(&format!("{template} to be {expected}"), LIMIT, || {
-        let seen = inspect(fixture, name, template);
-        if seen == expected { Ok(()) } else { Err(seen) }
-    });
 }
 
 fn status(fixture: &Fixture) -> String {
@@ -40,17 +28,17 @@ fn probes_decide_what_is_shown_listed_and_told() {
     let check = "--interval=200ms --retries=3 CMD echo looked; test -f /well || exit 3";
     let fixture = images(&[("checked", check)]);
     fixture.ok(&["run", "-d", "--name", "box", "checked", "sleep", "300"]);
-    wait_for(&fixture, "box", "{{.State.Health.Status}}", "unhealthy");
+    fixture.wait_for("box", "{{.State.Health.Status}}", "unhealthy");
     assert!(status(&fixture).ends_with(" (unhealthy)"), "{}", status(&fixture));
-    let streak: u32 = inspect(&fixture, "box", "{{.State.Health.FailingStreak}}").parse().unwrap();
+    let streak: u32 = fixture.inspect("box", "{{.State.Health.FailingStreak}}").parse().unwrap();
     assert!(streak >= 3, "{streak}");
     let last = "{{(index .State.Health.Log 0).ExitCode}} {{(index .State.Health.Log 0).Output}}";
-    assert_eq!(inspect(&fixture, "box", last), "3 looked\n");
+    assert_eq!(fixture.inspect("box", last), "3 looked\n");
     fixture.ok(&["exec", "box", "touch", "/well"]);
     let healthy = "{{.State.Health.Status}} {{.State.Health.FailingStreak}}";
-    wait_for(&fixture, "box", healthy, "healthy 0");
+    fixture.wait_for("box", healthy, "healthy 0");
     assert!(status(&fixture).ends_with(" (healthy)"), "{}", status(&fixture));
-    wait_for(&fixture, "box", "{{len .State.Health.Log}}", "5");
+    fixture.wait_for("box", "{{len .State.Health.Log}}", "5");
     for (health, found) in [("healthy", "box"), ("unhealthy", ""), ("none", ""), ("starting", "")] {
         let filter = format!("health={health}");
         let names = fixture.ok(&["ps", "--filter", &filter, "--format", "{{.Names}}"]);
@@ -60,36 +48,17 @@ fn probes_decide_what_is_shown_listed_and_told() {
     let text = "invalid filter 'health=fine': invalid value for health (fine): \
                 must be one of none, starting, healthy, unhealthy";
     assert!(refused.ends_with(text), "{refused}");
-    let told = fixture.ok(&[
-        "events",
-        "--since",
-        "10m",
-        "--until",
-        "0s",
-        "--filter",
-        "event=health_status",
-        "--format",
-        "{{.Action}}",
-    ]);
+    let told = fixture.events(&["event=health_status"], "{{.Action}}");
     assert_eq!(told, "health_status: unhealthy\nhealth_status: healthy");
     let command = "/bin/sh -c echo looked; test -f /well || exit 3";
-    let told = fixture.ok(&[
-        "events",
-        "--since",
-        "10m",
-        "--until",
-        "0s",
-        "--filter",
-        "event=exec_start",
-        "--format",
-        "{{.Action}}|{{len .Actor.Attributes.execID}}",
-    ]);
+    let told =
+        fixture.events(&["event=exec_start"], "{{.Action}}|{{len .Actor.Attributes.execID}}");
     assert_eq!(told.lines().next(), Some(format!("exec_start: {command}|64").as_str()));
     // A container that does not run is not well.
     fixture.ok(&["stop", "-t", "0", "box"]);
-    assert_eq!(inspect(&fixture, "box", "{{.State.Health.Status}}"), "unhealthy");
+    assert_eq!(fixture.inspect("box", "{{.State.Health.Status}}"), "unhealthy");
     fixture.ok(&["start", "box"]);
-    wait_for(&fixture, "box", "{{.State.Health.Status}}", "healthy");
+    fixture.wait_for("box", "{{.State.Health.Status}}", "healthy");
 }
 
 #[test]
@@ -99,12 +68,12 @@ fn a_start_period_forgives_failures() {
                 CMD test -f /well";
     let fixture = images(&[("slow", slow)]);
     fixture.ok(&["run", "-d", "--name", "box", "slow", "sleep", "300"]);
-    wait_for(&fixture, "box", "{{len .State.Health.Log}}", "5");
+    fixture.wait_for("box", "{{len .State.Health.Log}}", "5");
     let state = "{{.State.Health.Status}} {{.State.Health.FailingStreak}}";
-    assert_eq!(inspect(&fixture, "box", state), "starting 0");
+    assert_eq!(fixture.inspect("box", state), "starting 0");
     assert!(status(&fixture).ends_with(" (health: starting)"), "{}", status(&fixture));
     fixture.ok(&["exec", "box", "touch", "/well"]);
-    wait_for(&fixture, "box", state, "healthy 0");
+    fixture.wait_for("box", state, "healthy 0");
 }
 
 #[test]
@@ -122,12 +91,12 @@ fn probes_that_hang_flood_or_do_not_exist() {
     let result = |name: &str| {
         fixture.ok(&["run", "-d", "--name", name, name, "sleep", "300"]);
         wait_until("the first result", LIMIT, || {
-            let seen = inspect(&fixture, name, first);
+            let seen = fixture.inspect(name, first);
             if seen.is_empty() { Err(seen) } else { Ok(seen) }
         })
     };
     assert_eq!(result("hangs"), "-1 Health check exceeded timeout (300ms): x\n");
-    wait_for(&fixture, "hangs", "{{.State.Health.Status}}", "unhealthy");
+    fixture.wait_for("hangs", "{{.State.Health.Status}}", "unhealthy");
     // The probe that took too long is gone: never more than the one that runs now.
     let processes = fixture.ok(&["top", "hangs"]);
     assert!(processes.matches("sleep 7777").count() <= 1, "{processes}");
@@ -174,10 +143,10 @@ fn nobody_probes_a_paused_container_or_one_without_a_check() {
     let names = fixture.ok(&["ps", "--filter", "health=none", "--format", "{{.Names}}"]);
     assert_eq!(names, "busybox\nnone");
     fixture.ok(&["run", "-d", "--name", "box", "checked", "sleep", "300"]);
-    wait_for(&fixture, "box", "{{.State.Health.Status}}", "healthy");
+    fixture.wait_for("box", "{{.State.Health.Status}}", "healthy");
     fixture.ok(&["pause", "box"]);
     assert_eq!(
-        inspect(&fixture, "box", "{{.State.Status}} {{.State.Health.Status}}"),
+        fixture.inspect("box", "{{.State.Status}} {{.State.Health.Status}}"),
         "paused unhealthy"
     );
     assert!(status(&fixture).contains("(Paused)"), "{}", status(&fixture));
@@ -188,7 +157,7 @@ fn nobody_probes_a_paused_container_or_one_without_a_check() {
     std::thread::sleep(Duration::from_millis(700));
     assert_eq!(probes(), before);
     fixture.ok(&["unpause", "box"]);
-    wait_for(&fixture, "box", "{{.State.Health.Status}}", "healthy");
+    fixture.wait_for("box", "{{.State.Health.Status}}", "healthy");
 }
 
 #[test]
@@ -201,11 +170,11 @@ fn a_monitor_that_is_killed_while_it_probes_leaves_nothing() {
         if seen.contains("sleep 7777") { Ok(()) } else { Err(seen) }
     });
     // The probe's helper is a copy of the monitor: only the one that is a parent is killed.
-    let first: i32 = inspect(&fixture, "box", "{{.State.Pid}}").parse().unwrap();
+    let first: i32 = fixture.inspect("box", "{{.State.Pid}}").parse().unwrap();
     let status = std::fs::read_to_string(format!("/proc/{first}/status")).unwrap();
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
     fixture.kill_now(parent.parse().unwrap());
-    wait_for(&fixture, "box", "{{.State.Status}} {{.State.ExitCode}}", "exited 137");
+    fixture.wait_for("box", "{{.State.Status}} {{.State.ExitCode}}", "exited 137");
     wait_until("the last process to end", LIMIT, || {
         let left = fixture.processes();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }

@@ -83,17 +83,7 @@ fn images_come_back_the_same_from_files_and_pipes() {
         assert_eq!(image_lines(&fixture), all, "{packer}");
     }
     assert_eq!(fixture.ok(&["image", "inspect", "-f", "{{.Id}}", "app:1"]), id);
-    let ids = fixture.ok(&[
-        "events",
-        "--since",
-        "10m",
-        "--until",
-        "0s",
-        "--filter",
-        "event=load",
-        "--format",
-        "{{.Action}}",
-    ]);
+    let ids = fixture.events(&["event=load"], "{{.Action}}");
     assert!(ids.lines().count() >= 6, "{ids}");
     // By id there are no names; a repository stands for all its tags.
     fixture.ok(&["save", "-o", &path, &id["sha256:".len()..][..12]]);
@@ -238,8 +228,7 @@ fn bad_archives_and_names_are_told_in_one_line() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_layer_that_was_changed_on_the_disk_is_not_saved() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     let layers = fixture.root().join("layers/overlay");
     let path = fixture.folder().join("out.tar").display().to_string();
     // The same length and another byte.

@@ -8,12 +8,6 @@ use orlop_testkit::{Fixture, fixture, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
 /// Runs a script to its end in a container of this name.
 #[track_caller]
 fn finished(fixture: &Fixture, name: &str, flags: &[&str], script: &str) {
@@ -39,7 +33,7 @@ fn names(directory: &std::path::Path) -> Vec<String> {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn json_files_are_rotated_and_compressed() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "for n in 1 2 3 4 5 6 7 8 9; do echo line $n; sleep 0.01; done";
     let flags = ["--log-opt", "max-size=150", "--log-opt", "max-file=3"];
     finished(&fixture, "plain", &flags, script);
@@ -59,7 +53,7 @@ fn json_files_are_rotated_and_compressed() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn details_and_times_stand_before_the_lines() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let flags = [
         "--label",
         "tier=a b",
@@ -92,7 +86,7 @@ fn details_and_times_stand_before_the_lines() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn the_local_driver_keeps_its_own_format() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script =
         "for n in 1 2 3 4 5 6; do echo line $n; sleep 0.01; done; echo err >&2; printf part";
     let flags = ["--log-driver", "local", "--log-opt", "max-size=100", "--log-opt", "max-file=3"];
@@ -119,7 +113,7 @@ fn the_local_driver_keeps_its_own_format() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn no_log_and_other_drivers() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     finished(&fixture, "quiet", &["--log-driver", "none"], "echo lost");
     let refused = fixture.fails(1, &["logs", "quiet"]);
     assert!(refused.contains("configured logging driver does not support reading"), "{refused}");
@@ -136,7 +130,7 @@ fn no_log_and_other_drivers() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_follower_sees_every_line_once_through_rotation() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     for driver in ["json-file", "local"] {
         let script = "n=0; while [ $n -lt 300 ]; do n=$((n+1)); echo line $n; [ $((n % 20)) != 0 ] || sleep 0.05; done";
         let words = [

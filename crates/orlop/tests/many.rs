@@ -11,8 +11,7 @@ const AT_ONCE: usize = 25;
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn two_hundred_containers_run_in_batches() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["volume", "create", "shared"]);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -88,8 +87,7 @@ const RIGHTLY_REFUSED: [&str; 5] = [
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn two_hundred_mixed_commands_neither_dead_lock_nor_corrupt() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["volume", "create", "kept"]);
     std::fs::write(fixture.root().join("volumes/kept/_data/f"), "precious\n").unwrap();
     let keeper =

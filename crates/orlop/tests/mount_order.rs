@@ -2,29 +2,13 @@
 //! sees in `/proc/self/mountinfo` is what the mount plan says.
 #![allow(clippy::unwrap_used)]
 
-use orlop_testkit::{Fixture, fixture};
+use orlop_testkit::{Fixture, Random, fixture};
 
 const LISTS: u64 = 24;
 
-/// Numbers that look random and are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        words[usize::try_from(self.below(words.len() as u64)).unwrap()]
-    }
-
-    /// A path of one to four short names, so that paths meet and nest.
-    fn path(&mut self) -> String {
-        (0..=self.below(4)).map(|_| format!("/{}", self.pick(&["m1", "m2", "deep"]))).collect()
-    }
+/// A path of one to four short names, so that paths meet and nest.
+fn path(random: &mut Random) -> String {
+    (0..=random.below(4)).map(|_| format!("/{}", random.pick(&["m1", "m2", "deep"]))).collect()
 }
 
 /// What a list asks for: target, type of the file system or the volume's name, and whether it is
@@ -60,7 +44,7 @@ fn random_list(random: &mut Random, bind: &str, number: u64) -> (Vec<String>, Ve
     let mut words = Vec::new();
     let mut wanted: Vec<Wanted> = Vec::new();
     for entry in 0..2 + random.below(5) {
-        let target = random.path();
+        let target = path(random);
         if wanted.iter().any(|other| other.target == target) {
             continue;
         }
@@ -117,8 +101,7 @@ fn mounted(fixture: &Fixture, words: &[String]) -> Vec<Wanted> {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn random_lists_are_mounted_as_planned() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     for number in 1..=LISTS {
         let mut random = Random(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         // Each list has its own: mount points are made in it.

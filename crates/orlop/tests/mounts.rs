@@ -10,12 +10,6 @@ use orlop_testkit::{Fixture, Output, fixture, run};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
 #[track_caller]
 fn sh(fixture: &Fixture, options: &[&str], script: &str) -> Output {
     fixture.orlop(&[&["run", "--rm"], options, &["busybox", "sh", "-c", script]].concat())
@@ -59,7 +53,7 @@ fn odd_image(fixture: &Fixture) {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn modes_of_v_are_taken_or_refused_in_dockers_words() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let folder = fixture.directory("bound").display().to_string();
     for mode in [
         "ro",
@@ -122,7 +116,7 @@ fn modes_of_v_are_taken_or_refused_in_dockers_words() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn keys_of_mount_make_the_mount_they_name() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let labelled = "type=volume,src=lab,dst=/m,volume-label=a=1,volume-label=b,volume-driver=local";
     assert_eq!(sh(&fixture, &["--mount", labelled], "true").code, 0);
     assert_eq!(
@@ -198,7 +192,7 @@ fn in_own_namespace(fixture: &Fixture, script: &str) -> Output {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn propagation_words_let_mounts_travel_in_the_directions_they_name() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let folder = fixture.directory("bound").display().to_string();
     // What the host mounts is seen inside; what the container mounts is seen on the host.
     for (word, inwards, outwards) in [
@@ -240,7 +234,7 @@ fn propagation_words_let_mounts_travel_in_the_directions_they_name() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn recursion_of_a_bind_is_as_it_was_asked_for() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let folder = fixture.directory("bound").display().to_string();
     let show = |keys: &str| {
         let script = format!(
@@ -307,7 +301,7 @@ fn targets_are_found_inside_the_root_whatever_links_the_image_holds() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_part_of_a_volume_stays_a_part() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     assert_eq!(sh(&fixture, &["-v", "vol:/v"], "mkdir -p /v/a/b; echo deep > /v/a/b/f; ln -s a/b /v/link; ln -s / /v/out; ln -s .. /v/a/up").code, 0);
     let part = |subpath: &str| format!("type=volume,src=vol,dst=/p,volume-subpath={subpath}");
     let cat = |subpath: &str, file: &str| {
@@ -339,7 +333,7 @@ fn a_part_of_a_volume_stays_a_part() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn volumes_from_takes_over_what_was_frozen_at_its_creation() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let folder = fixture.directory("bound").display().to_string();
     let bind = format!("{folder}:/bind:ro");
     fixture.ok(&[
@@ -464,7 +458,7 @@ fn which_volumes_go_with_their_container_depends_on_how_they_were_mounted() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn an_image_is_mounted_read_only_and_kept_by_the_mount() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     odd_image(&fixture);
     let whole = "type=image,src=odd,dst=/i";
     assert_eq!(sh(&fixture, &["--mount", whole], "cat /i/data/image").ok(), "of the image");
@@ -499,7 +493,7 @@ fn an_image_is_mounted_read_only_and_kept_by_the_mount() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn memory_and_devices_can_be_mounted_over() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let seen = sh(
         &fixture,
         &["--tmpfs", "/m:size=1m,exec,uid=5,mode=1711"],
@@ -553,24 +547,14 @@ fn memory_and_devices_can_be_mounted_over() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn events_tell_when_a_volume_is_mounted_by_whom_and_where() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let id =
         fixture.ok(&["run", "-d", "--name", "one", "-v", "data:/v:ro", "busybox", "sleep", "1000"]);
     fixture.ok(&["rm", "-f", "one"]);
     fixture.ok(&["volume", "create", "data"]);
     fixture.ok(&["volume", "rm", "data"]);
     let template = "{{.Type}} {{.Action}} {{json .Actor.Attributes}}";
-    let events = fixture.ok(&[
-        "events",
-        "--since",
-        "1h",
-        "--until",
-        "0s",
-        "--filter",
-        "type=volume",
-        "--format",
-        template,
-    ]);
+    let events = fixture.events(&["type=volume"], template);
     let want = [
         "volume create {\"driver\":\"local\"}".to_owned(),
         format!(
@@ -580,15 +564,7 @@ fn events_tell_when_a_volume_is_mounted_by_whom_and_where() {
         "volume destroy {\"driver\":\"local\"}".to_owned(),
     ];
     assert_eq!(events.lines().collect::<Vec<_>>(), want);
-    let order = fixture.ok(&[
-        "events",
-        "--since",
-        "1h",
-        "--until",
-        "0s",
-        "--format",
-        "{{.Type}} {{.Action}}",
-    ]);
+    let order = fixture.events(&[], "{{.Type}} {{.Action}}");
     let at = |what: &str| {
         order.lines().position(|line| line == what).unwrap_or_else(|| panic!("{what} in {order}"))
     };
@@ -601,7 +577,7 @@ fn events_tell_when_a_volume_is_mounted_by_whom_and_where() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn the_kernel_s_list_of_mounts_goes_from_the_top_down() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let folder = fixture.directory("bound").display().to_string();
     let bind = format!("{folder}:/z/y/x");
     let words = [

@@ -8,12 +8,6 @@ use orlop_testkit::{Fixture, fixture, http_get, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
 /// Starts a container that serves a page with its name.
 fn serve(fixture: &Fixture, name: &str, more: &[&str]) {
     let script = format!("mkdir /www; echo {name} >/www/index.html; exec httpd -f -p 80 -h /www");
@@ -159,24 +153,15 @@ fn networks_are_created_listed_inspected_and_removed() {
     );
     let _ = fixture.ok(&["network", "create", "unused"]);
     assert_eq!(fixture.ok(&["network", "prune", "-f"]), "Deleted Networks:\nunused\n");
-    let events = fixture.ok(&[
-        "events",
-        "--since",
-        "1h",
-        "--until",
-        "0s",
-        "--filter",
-        "type=network",
-        "--format",
-        "{{.Action}} {{index .Actor.Attributes \"name\"}}",
-    ]);
+    let events =
+        fixture.events(&["type=network"], "{{.Action}} {{index .Actor.Attributes \"name\"}}");
     assert_eq!(events, "create shop\ndestroy shop\ncreate unused\ndestroy unused");
 }
 
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn containers_of_a_network_find_each_other_by_name() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let _ = fixture.ok(&["network", "create", "shop"]);
     sleeper(&fixture, "client", &["--network", "shop"]);
     // It runs before the server does.
@@ -227,7 +212,7 @@ fn containers_of_a_network_find_each_other_by_name() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_container_connects_and_disconnects_while_it_runs() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     for name in ["one", "two"] {
         let _ = fixture.ok(&["network", "create", name]);
     }
@@ -271,7 +256,7 @@ fn a_container_connects_and_disconnects_while_it_runs() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn addresses_and_several_networks_are_chosen_at_creation() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let _ = fixture.ok(&["network", "create", "--subnet", "10.82.0.0/24", "one"]);
     let _ = fixture.ok(&["network", "create", "two"]);
     let facts = fixture.ok(&[
@@ -330,7 +315,7 @@ fn addresses_and_several_networks_are_chosen_at_creation() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_container_shares_the_network_of_another() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let _ = fixture.ok(&["network", "create", "shop"]);
     serve(&fixture, "web", &["--network", "shop"]);
     let same = |script: &str| {
@@ -378,7 +363,7 @@ fn a_container_shares_the_network_of_another() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn internal_networks_and_isolated_containers_reach_no_further_than_they_should() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     // The world: another machine on a wire with the host.
     let _ = shell(
         "ip link add wire type veth peer name world && ip addr add 10.90.0.1/24 dev wire && ip link set wire up",
@@ -407,7 +392,7 @@ fn internal_networks_and_isolated_containers_reach_no_further_than_they_should()
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn links_on_the_default_bridge_are_lines_in_hosts() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     serve(&fixture, "db", &[]);
     let hosts = fixture.ok(&["run", "--rm", "--link", "db:store", "busybox", "cat", "/etc/hosts"]);
     let ip = address(&fixture, "db", "bridge");
@@ -428,7 +413,7 @@ fn links_on_the_default_bridge_are_lines_in_hosts() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn what_crashes_leave_of_networks_is_found_and_healed() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let cut = |point: &str, words: &[&str]| {
         let mut command = fixture.command(words);
         command.env("ORLOP_FAULT", point);
@@ -576,7 +561,7 @@ fn name_server(address: &str) {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn what_no_container_is_called_is_asked_outside() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let _ = fixture.ok(&["network", "create", "--subnet", "10.85.0.0/24", "shop"]);
     let _ = fixture.ok(&["network", "create", "--internal", "inside"]);
     name_server("10.85.0.1");
@@ -695,7 +680,7 @@ fn stormy_step(fixture: &Fixture, numbers: &mut Numbers) -> Option<String> {
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_storm_of_commands_and_kills_leaves_no_bridge_rule_or_address() {
     const WORKERS: u64 = 8;
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let end = std::time::Instant::now() + Duration::from_secs(15);
     let wrong: Vec<String> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)
@@ -736,7 +721,7 @@ fn a_storm_of_commands_and_kills_leaves_no_bridge_rule_or_address() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn host_and_none_go_with_no_other_network() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["network", "create", "own"]);
     let shared = "orlop: create: container sharing network namespace with another container or host \
                   cannot be connected to any other network";

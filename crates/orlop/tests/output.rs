@@ -5,20 +5,14 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use orlop_testkit::{Fixture, fixture, run, wait_until};
+use orlop_testkit::{fixture, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
 
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn ps_shows_what_docker_shows() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let words = "create --name made -l a=1 -l com.x.the-name=2 -v data:/data -v /tmp:/host:ro --tmpfs /t busybox sh -c";
     let mut words: Vec<&str> = words.split(' ').collect();
     words.push("echo one two");
@@ -66,7 +60,7 @@ fn ps_shows_what_docker_shows() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn inspect_mixes_kinds_and_tells_sizes() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["create", "--name", "made", "-v", "data:/data", "busybox"]);
     assert_eq!(
         fixture.ok(&["inspect", "-f", "{{.Name}}", "made", "data", "bridge"]),
@@ -99,7 +93,7 @@ fn inspect_mixes_kinds_and_tells_sizes() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn filters_of_ps_judge_running_containers_too() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["create", "--name", "first", "busybox"]);
     let words =
         "run -d --name web -p 127.0.0.1:18431:80 --expose 90 -v data:/data busybox sleep 300";
@@ -142,7 +136,7 @@ fn filters_of_ps_judge_running_containers_too() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn every_verb_goes_by_all_its_names() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let id =
         fixture.ok(&["container", "create", "--name", "one", "-v", "data:/d", "busybox", "true"]);
     for words in [
@@ -170,7 +164,7 @@ fn every_verb_goes_by_all_its_names() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn data_and_messages_go_to_their_streams() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let output = fixture.orlop(&["rm", "nosuch", "nosuch2"]);
     assert_eq!((output.code, output.stdout.as_str()), (1, ""));
     assert_eq!(output.stderr.lines().count(), 2, "{output}");
@@ -189,7 +183,7 @@ fn data_and_messages_go_to_their_streams() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_reader_that_leaves_ends_a_command_without_a_word() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "i=0; while [ $i -lt 30000 ]; do echo line $i of a long text; i=$((i+1)); done";
     fixture.ok(&["run", "-d", "--name", "long", "busybox", "sh", "-c", script]);
     wait_until("the container to end", LIMIT, || {

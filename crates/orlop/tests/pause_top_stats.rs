@@ -7,16 +7,6 @@ use orlop_testkit::{Fixture, fixture, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
-fn inspect(fixture: &Fixture, name: &str, template: &str) -> String {
-    fixture.ok(&["inspect", "-f", template, name])
-}
-
 fn actions(fixture: &Fixture) -> Vec<String> {
     let words = ["events", "--since", "10m", "--until", "0s", "--filter", "type=container"];
     let text = fixture.ok(&[&words[..], &["--format", "{{.Action}}"]].concat());
@@ -26,7 +16,7 @@ fn actions(fixture: &Fixture) -> Vec<String> {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_paused_container_stands_still_and_goes_on() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "while :; do echo tick; sleep 0.05; done";
     fixture.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
     let ticks = || fixture.ok(&["logs", "box"]).lines().count();
@@ -36,11 +26,11 @@ fn a_paused_container_stands_still_and_goes_on() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(ticks(), before);
     let state = "{{.State.Status}} {{.State.Running}} {{.State.Paused}}";
-    assert_eq!(inspect(&fixture, "box", state), "paused true true");
+    assert_eq!(fixture.inspect("box", state), "paused true true");
     let listed = fixture.ok(&["ps", "--filter", "status=paused", "--format", "{{.Status}}"]);
     assert!(listed.starts_with("Up ") && listed.ends_with(" (Paused)"), "{listed}");
     assert_eq!(fixture.ok(&["unpause", "box"]), "box");
-    assert_eq!(inspect(&fixture, "box", state), "running true false");
+    assert_eq!(fixture.inspect("box", state), "running true false");
     wait_until("more ticks", LIMIT, || {
         let seen = ticks();
         if seen > before { Ok(()) } else { Err(seen.to_string()) }
@@ -53,7 +43,7 @@ fn a_paused_container_stands_still_and_goes_on() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn each_wrong_state_has_dockers_words() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let id = fixture.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "300"]);
     let says = |words: &[&str], text: &str| {
         let refused = fixture.fails(1, words);
@@ -83,7 +73,7 @@ fn each_wrong_state_has_dockers_words() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_paused_container_is_stopped_killed_restarted_and_removed() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "trap 'exit 9' TERM; while :; do sleep 0.05; done";
     let start = |name: &str| {
         fixture.ok(&["run", "-d", "--name", name, "busybox", "sh", "-c", script]);
@@ -94,13 +84,13 @@ fn a_paused_container_is_stopped_killed_restarted_and_removed() {
     start("stopped");
     fixture.ok(&["stop", "-t", "30", "stopped"]);
     // It got the signal, as it was let go for it.
-    assert_eq!(inspect(&fixture, "stopped", "{{.State.Status}} {{.State.ExitCode}}"), "exited 9");
+    assert_eq!(fixture.inspect("stopped", "{{.State.Status}} {{.State.ExitCode}}"), "exited 9");
     start("killed");
     fixture.ok(&["kill", "killed"]);
-    assert_eq!(inspect(&fixture, "killed", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+    assert_eq!(fixture.inspect("killed", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
     start("again");
     fixture.ok(&["restart", "-t", "30", "again"]);
-    assert_eq!(inspect(&fixture, "again", "{{.State.Status}}"), "running");
+    assert_eq!(fixture.inspect("again", "{{.State.Status}}"), "running");
     start("removed");
     fixture.ok(&["rm", "-f", "removed"]);
     let names = fixture.ok(&["ps", "-a", "--format", "{{.Names}}"]);
@@ -110,14 +100,14 @@ fn a_paused_container_is_stopped_killed_restarted_and_removed() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_pause_that_is_cut_off_is_seen_and_can_be_taken_back() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "300"]);
     let cut = |point: &str, words: &[&str]| {
         let mut command = fixture.command(words);
         command.env("ORLOP_FAULT", point);
         assert_eq!(run(&mut command, b"", LIMIT).code, 134, "{point}");
     };
-    let state = || inspect(&fixture, "box", "{{.State.Status}}");
+    let state = || fixture.inspect("box", "{{.State.Status}}");
     cut("container.pause.locked", &["pause", "box"]);
     assert_eq!(state(), "running");
     cut("container.pause.frozen", &["pause", "box"]);
@@ -147,7 +137,7 @@ fn a_pause_that_is_cut_off_is_seen_and_can_be_taken_back() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn many_at_once_pause_and_unpause_one_container() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "300"]);
     let mut children: Vec<_> = (0..24)
         .map(|index| {
@@ -173,13 +163,13 @@ fn many_at_once_pause_and_unpause_one_container() {
         assert_eq!(*action, if index % 2 == 0 { "pause" } else { "unpause" }, "{changes:?}");
     }
     let expected = if done % 2 == 0 { "running" } else { "paused" };
-    assert_eq!(inspect(&fixture, "box", "{{.State.Status}}"), expected);
+    assert_eq!(fixture.inspect("box", "{{.State.Status}}"), expected);
 }
 
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn top_shows_the_containers_processes_only() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "-d", "--name", "other", "busybox", "sleep", "4321"]);
     fixture.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", "sleep 1234; true"]);
     let rows = wait_until("two processes", LIMIT, || {
@@ -194,7 +184,7 @@ fn top_shows_the_containers_processes_only() {
     assert_eq!(rows[0].find("CMD"), Some(140), "{}", rows[0]);
     let commands: Vec<&str> = rows[1..].iter().map(|row| &row[140..]).collect();
     assert_eq!(commands, ["sh -c sleep 1234; true", "sleep 1234"]);
-    let pid = inspect(&fixture, "box", "{{.State.Pid}}");
+    let pid = fixture.inspect("box", "{{.State.Pid}}");
     let chosen = fixture.ok(&["top", "box", "-o", "pid,args"]);
     let first: Vec<&str> = chosen.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(first[..2], [pid.as_str(), "sh"]);
@@ -215,7 +205,7 @@ fn top_shows_the_containers_processes_only() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn stats_measure_work_memory_network_and_processes() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let busy = "dd if=/dev/zero of=/dev/shm/f bs=1M count=16 2>/dev/null; while :; do :; done";
     let words = ["run", "-d", "--name", "busy", "--memory", "256m", "busybox", "sh", "-c", busy];
     let id = fixture.ok(&words);

@@ -8,27 +8,10 @@ use orlop_testkit::{Fixture, fixture, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
-fn inspect(fixture: &Fixture, name: &str, template: &str) -> String {
-    fixture.ok(&["inspect", "-f", template, name])
-}
-
-fn wait_for(fixture: &Fixture, name: &str, template: &str, expected: &str) {
-    wait_until(&format!("{template} to be {expected}"), LIMIT, || {
-        let seen = inspect(fixture, name, template);
-        if seen == expected { Ok(()) } else { Err(seen) }
-    });
-}
-
 /// Waits until a container has been started again so often.
 fn wait_for_restarts(fixture: &Fixture, name: &str, least: u32) {
     wait_until(&format!("{least} restarts"), LIMIT, || {
-        let seen = inspect(fixture, name, "{{.RestartCount}}");
+        let seen = fixture.inspect(name, "{{.RestartCount}}");
         if seen.parse::<u32>().unwrap() >= least { Ok(()) } else { Err(seen) }
     });
 }
@@ -36,13 +19,12 @@ fn wait_for_restarts(fixture: &Fixture, name: &str, least: u32) {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn on_failure_tries_so_often_and_keeps_log_and_layer() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "echo run >> /file; echo out; exit 3";
     let words =
         ["run", "-d", "--name", "box", "--restart", "on-failure:2", "busybox", "sh", "-c", script];
     fixture.ok(&words);
-    wait_for(
-        &fixture,
+    fixture.wait_for(
         "box",
         "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}",
         "exited 3 2",
@@ -50,38 +32,23 @@ fn on_failure_tries_so_often_and_keeps_log_and_layer() {
     assert_eq!(fixture.ok(&["logs", "box"]), "out\nout\nout");
     fixture.ok(&["cp", "box:/file", &fixture.folder().join("file").display().to_string()]);
     assert_eq!(std::fs::read_to_string(fixture.folder().join("file")).unwrap(), "run\n".repeat(3));
-    let actions = fixture.ok(&[
-        "events",
-        "--since",
-        "10m",
-        "--until",
-        "0s",
-        "--filter",
-        "container=box",
-        "--filter",
-        "event=start",
-        "--filter",
-        "event=die",
-        "--filter",
-        "event=restart",
-        "--format",
-        "{{.Action}}",
-    ]);
+    let actions = fixture
+        .events(&["container=box", "event=start", "event=die", "event=restart"], "{{.Action}}");
     assert_eq!(actions, "start\ndie\nstart\ndie\nstart\ndie");
     // A start by hand begins to count anew.
     fixture.ok(&["start", "box"]);
-    wait_for(&fixture, "box", "{{.State.Status}} {{.RestartCount}}", "exited 2");
+    fixture.wait_for("box", "{{.State.Status}} {{.RestartCount}}", "exited 2");
     assert_eq!(fixture.ok(&["logs", "box"]).lines().count(), 6);
     // Success is no failure.
     let words = ["run", "-d", "--name", "fine", "--restart", "on-failure", "busybox", "true"];
     fixture.ok(&words);
-    wait_for(&fixture, "fine", "{{.State.Status}} {{.RestartCount}}", "exited 0");
+    fixture.wait_for("fine", "{{.State.Status}} {{.RestartCount}}", "exited 0");
 }
 
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn always_comes_back_with_its_network_and_mounts_until_it_is_stopped() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let serve = "echo hello > /www/index; mkdir -p /tmp/x; echo pid >> /data/starts; \
                  exec httpd -f -p 80 -h /www";
     let words = [
@@ -108,10 +75,10 @@ fn always_comes_back_with_its_network_and_mounts_until_it_is_stopped() {
             orlop_testkit::http_get("127.0.0.1:18099", "/index")
                 .and_then(|(_, body)| if body == "hello\n" { Ok(()) } else { Err(body) })
         });
-        let pid: i32 = inspect(&fixture, "web", "{{.State.Pid}}").parse().unwrap();
+        let pid: i32 = fixture.inspect("web", "{{.State.Pid}}").parse().unwrap();
         fixture.kill_now(pid);
         wait_for_restarts(&fixture, "web", round);
-        wait_for(&fixture, "web", "{{.State.Status}}", "running");
+        fixture.wait_for("web", "{{.State.Status}}", "running");
     }
     let starts = fixture.root().join("volumes/data/_data/starts");
     wait_until("the third start", LIMIT, || {
@@ -121,10 +88,10 @@ fn always_comes_back_with_its_network_and_mounts_until_it_is_stopped() {
     // An end by the user is an end, whoever looks.
     fixture.ok(&["stop", "-t", "0", "web"]);
     std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(inspect(&fixture, "web", "{{.State.Status}}"), "exited");
+    assert_eq!(fixture.inspect("web", "{{.State.Status}}"), "exited");
     // Started by hand, the policy holds again.
     fixture.ok(&["start", "web"]);
-    let pid: i32 = inspect(&fixture, "web", "{{.State.Pid}}").parse().unwrap();
+    let pid: i32 = fixture.inspect("web", "{{.State.Pid}}").parse().unwrap();
     fixture.kill_now(pid);
     wait_for_restarts(&fixture, "web", 1);
 }
@@ -132,7 +99,7 @@ fn always_comes_back_with_its_network_and_mounts_until_it_is_stopped() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_container_between_two_runs_is_shown_stopped_killed_and_removed() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     for (index, end) in
         [&["stop"][..], &["kill"], &["kill", "-s", "HUP"], &["rm", "-f"]].into_iter().enumerate()
     {
@@ -141,13 +108,13 @@ fn a_container_between_two_runs_is_shown_stopped_killed_and_removed() {
         fixture.ok(&words);
         // Late enough that the next start is seconds away.
         wait_for_restarts(&fixture, &name, 5);
-        wait_for(&fixture, &name, "{{.State.Status}}", "restarting");
+        fixture.wait_for(&name, "{{.State.Status}}", "restarting");
         let state = "{{.State.Running}} {{.State.Restarting}} {{.State.Pid}} {{.State.ExitCode}}";
-        assert_eq!(inspect(&fixture, &name, state), "true true 0 1");
+        assert_eq!(fixture.inspect(&name, state), "true true 0 1");
         let filter = format!("name={name}");
         let status = fixture.ok(&["ps", "--filter", &filter, "--format", "{{.Status}}"]);
         assert!(status.starts_with("Restarting (1) "), "{status}");
-        let id = inspect(&fixture, &name, "{{.Id}}");
+        let id = fixture.inspect(&name, "{{.Id}}");
         let refused = fixture.fails(1, &["exec", &name, "true"]);
         assert!(
             refused.contains(&format!(
@@ -167,7 +134,7 @@ fn a_container_between_two_runs_is_shown_stopped_killed_and_removed() {
         );
         fixture.ok(&[end, &[&name]].concat());
         if end[0] != "rm" {
-            wait_for(&fixture, &name, "{{.State.Status}} {{.State.ExitCode}}", "exited 1");
+            fixture.wait_for(&name, "{{.State.Status}} {{.State.ExitCode}}", "exited 1");
         } else {
             let refused = fixture.fails(1, &["inspect", &name]);
             assert!(refused.to_lowercase().contains("no such"), "{refused}");
@@ -178,7 +145,7 @@ fn a_container_between_two_runs_is_shown_stopped_killed_and_removed() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn any_signal_ends_restarts_unless_the_image_has_a_stop_signal() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "trap : HUP; while :; do sleep 0.1; done";
     let start = |name: &str, extra: &[&str]| {
         let words = ["run", "-d", "--name", name, "--restart", "always"];
@@ -186,14 +153,14 @@ fn any_signal_ends_restarts_unless_the_image_has_a_stop_signal() {
         fixture.ok(&[&words[..], extra, &command].concat());
     };
     let end_by_itself = |name: &str| {
-        let pid: i32 = inspect(&fixture, name, "{{.State.Pid}}").parse().unwrap();
+        let pid: i32 = fixture.inspect(name, "{{.State.Pid}}").parse().unwrap();
         fixture.kill_now(pid);
     };
     start("plain", &[]);
     fixture.ok(&["kill", "-s", "HUP", "plain"]);
-    assert_eq!(inspect(&fixture, "plain", "{{.State.Status}}"), "running");
+    assert_eq!(fixture.inspect("plain", "{{.State.Status}}"), "running");
     end_by_itself("plain");
-    wait_for(&fixture, "plain", "{{.State.Status}} {{.RestartCount}}", "exited 0");
+    fixture.wait_for("plain", "{{.State.Status}} {{.RestartCount}}", "exited 0");
     start("chosen", &["--stop-signal", "INT"]);
     fixture.ok(&["kill", "-s", "HUP", "chosen"]);
     end_by_itself("chosen");
@@ -203,7 +170,7 @@ fn any_signal_ends_restarts_unless_the_image_has_a_stop_signal() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn an_attached_command_sees_the_first_run_and_wait_every_end() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "echo run; sleep 0.2; exit 7";
     let words = ["run", "--name", "box", "--restart", "always", "busybox", "sh", "-c", script];
     let output = fixture.orlop(&words);
@@ -217,15 +184,15 @@ fn an_attached_command_sees_the_first_run_and_wait_every_end() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn an_update_of_the_policy_holds_from_the_next_end_on() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "-d", "--name", "box", "--restart", "always", "busybox", "sleep", "300"]);
     fixture.ok(&["update", "--restart", "no", "box"]);
-    let pid: i32 = inspect(&fixture, "box", "{{.State.Pid}}").parse().unwrap();
+    let pid: i32 = fixture.inspect("box", "{{.State.Pid}}").parse().unwrap();
     fixture.kill_now(pid);
-    wait_for(&fixture, "box", "{{.State.Status}} {{.RestartCount}}", "exited 0");
+    fixture.wait_for("box", "{{.State.Status}} {{.RestartCount}}", "exited 0");
     fixture.ok(&["start", "box"]);
     fixture.ok(&["update", "--restart", "unless-stopped", "box"]);
-    let pid: i32 = inspect(&fixture, "box", "{{.State.Pid}}").parse().unwrap();
+    let pid: i32 = fixture.inspect("box", "{{.State.Pid}}").parse().unwrap();
     fixture.kill_now(pid);
     wait_for_restarts(&fixture, "box", 1);
 }
@@ -233,7 +200,7 @@ fn an_update_of_the_policy_holds_from_the_next_end_on() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn start_all_starts_what_docker_starts_with_its_daemon() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let policies = ["always", "unless-stopped", "on-failure", "no"];
     for policy in policies {
         let name = format!("lost-{policy}");
@@ -278,16 +245,16 @@ fn start_all_starts_what_docker_starts_with_its_daemon() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn an_auto_remove_container_survives_restart_and_has_no_policy() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let words = ["run", "--rm", "--restart", "always", "busybox", "true"];
     let refused = fixture.fails(125, &words);
     assert!(refused.contains("--restart") && refused.contains("--rm"), "{refused}");
     let script = "echo x >> /file; cat /file; exec sleep 300";
     fixture.ok(&["run", "-d", "--rm", "--name", "box", "busybox", "sh", "-c", script]);
-    let id = inspect(&fixture, "box", "{{.Id}}");
+    let id = fixture.inspect("box", "{{.Id}}");
     for _ in 0..3 {
         fixture.ok(&["restart", "-t", "0", "box"]);
-        assert_eq!(inspect(&fixture, "box", "{{.Id}} {{.State.Status}}"), format!("{id} running"));
+        assert_eq!(fixture.inspect("box", "{{.Id}} {{.State.Status}}"), format!("{id} running"));
     }
     wait_until("four starts", LIMIT, || {
         let seen = fixture.ok(&["exec", "box", "cat", "/file"]);
@@ -303,7 +270,7 @@ fn an_auto_remove_container_survives_restart_and_has_no_policy() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn an_auto_remove_container_whose_start_was_cut_can_be_started() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     for points in ["launch.sent,monitor.created", "launch.sent,monitor.started"] {
         fixture.ok(&["create", "--rm", "--name", "box", "busybox", "sh", "-c", "exit 4"]);
         let mut start = fixture.command(&["start", "box"]);
@@ -323,7 +290,7 @@ fn an_auto_remove_container_whose_start_was_cut_can_be_started() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn restarts_that_are_cut_off_lose_nothing() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "--rm", "-v", "kept:/data", "busybox", "sh", "-c", "echo kept > /data/f"]);
     for point in [
         "monitor.restart.pending",
@@ -354,7 +321,7 @@ fn restarts_that_are_cut_off_lose_nothing() {
         wait_until(point, LIMIT, || {
             std::fs::read_to_string(&mark).map(drop).map_err(|error| error.to_string())
         });
-        wait_for(&fixture, "victim", "{{.State.Running}}", "false");
+        fixture.wait_for("victim", "{{.State.Running}}", "false");
         assert_eq!(fixture.orlop(&["system", "check", "--repair"]).code, 0, "{point}");
         fixture.ok(&["system", "check"]);
         let kept = fixture.root().join("volumes/kept/_data/f");
@@ -370,22 +337,22 @@ fn restarts_that_are_cut_off_lose_nothing() {
     let mut stop = fixture.command(&["stop", "victim"]);
     stop.env("ORLOP_FAULT", "container.stop.marked");
     assert_eq!(run(&mut stop, b"", LIMIT).code, 134);
-    let pid: i32 = inspect(&fixture, "victim", "{{.State.Pid}}").parse().unwrap();
+    let pid: i32 = fixture.inspect("victim", "{{.State.Pid}}").parse().unwrap();
     fixture.kill_now(pid);
-    wait_for(&fixture, "victim", "{{.State.Status}}", "exited");
+    fixture.wait_for("victim", "{{.State.Status}}", "exited");
 }
 
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_restart_by_hand_whose_monitor_is_killed_meanwhile_comes_to_an_end() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "trap : TERM; echo up; while :; do sleep 0.1; done";
     fixture.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
     wait_until("the trap", LIMIT, || {
         let seen = fixture.ok(&["logs", "box"]);
         if seen == "up" { Ok(()) } else { Err(seen) }
     });
-    let before = inspect(&fixture, "box", "{{.State.Pid}}");
+    let before = fixture.inspect("box", "{{.State.Pid}}");
     let mut restart = fixture.command(&["restart", "-t", "60", "box"]);
     let mut restart = restart.stdout(std::process::Stdio::null()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(500));
@@ -401,14 +368,14 @@ fn a_restart_by_hand_whose_monitor_is_killed_meanwhile_comes_to_an_end() {
         None => Err("it waits".to_owned()),
     });
     assert_eq!(code, Some(0));
-    assert_eq!(inspect(&fixture, "box", "{{.State.Status}}"), "running");
-    assert_ne!(inspect(&fixture, "box", "{{.State.Pid}}"), before);
+    assert_eq!(fixture.inspect("box", "{{.State.Status}}"), "running");
+    assert_ne!(fixture.inspect("box", "{{.State.Pid}}"), before);
 }
 
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_container_that_ends_all_the_time_leaves_few_records() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let words = ["run", "-d", "--name", "box", "--restart", "always", "busybox", "true"];
     let id = fixture.ok(&words);
     let records = fixture.run_root().join("containers").join(&id).join("records");

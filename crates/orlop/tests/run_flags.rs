@@ -4,12 +4,6 @@
 
 use orlop_testkit::{Fixture, fixture};
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
 /// Runs a script in a container with these flags.
 #[track_caller]
 fn inside(fixture: &Fixture, flags: &[&str], script: &str) -> String {
@@ -32,7 +26,7 @@ fn limit(fixture: &Fixture, flags: &[&str], v1: &str, v2: &str) -> String {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN; runc"]
 fn limits_are_in_the_containers_control_group() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     for runtime in ["builtin", "runc"] {
         let flags = [
             "--runtime",
@@ -70,7 +64,7 @@ fn limits_are_in_the_containers_control_group() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn what_cannot_be_limited_is_told_and_nothing_is_made() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     for (flags, why) in [
         (&["-m", "5m"][..], "Minimum memory limit allowed is 6MB"),
         (
@@ -145,7 +139,7 @@ fn what_cannot_be_limited_is_told_and_nothing_is_made() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN; runc"]
 fn devices_are_given_by_path_and_by_number() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     for runtime in ["builtin", "runc"] {
         let flags = [
             "--runtime",
@@ -180,7 +174,7 @@ fn devices_are_given_by_path_and_by_number() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_mount_on_dev_is_left_as_it_is() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let own = fixture.directory("devices");
     std::fs::write(own.join("ptmx"), "mine\n").unwrap();
     let bind = format!("{}:/dev", own.display());
@@ -202,7 +196,7 @@ fn a_mount_on_dev_is_left_as_it_is() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN; runc"]
 fn namespaces_are_shared_with_other_containers() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "echo shared >/dev/shm/f; exec sleep 300";
     let words =
         ["run", "-d", "--name", "donor", "--ipc", "shareable", "busybox", "sh", "-c", script];
@@ -235,7 +229,7 @@ fn namespaces_are_shared_with_other_containers() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn namespaces_are_shared_with_the_host() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let host = |file: &str| std::fs::read_to_string(file).unwrap().trim().to_owned();
     assert_eq!(inside(&fixture, &["--uts", "host"], "hostname"), host("/proc/sys/kernel/hostname"));
     let namespace = |name: &str| {
@@ -256,7 +250,7 @@ fn namespaces_are_shared_with_the_host() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN; runc"]
 fn an_init_collects_orphans_and_hands_signals_on() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     for runtime in ["builtin", "runc"] {
         let flags = ["run", "--rm", "--init", "--read-only", "--runtime", runtime, "busybox"];
         let words = [&flags[..], &["sh", "-c", "cat /proc/1/comm; exit 5"]].concat();
@@ -276,7 +270,7 @@ fn an_init_collects_orphans_and_hands_signals_on() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn names_and_kernel_parameters_are_set() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let flags = [
         "--add-host",
         "x:192.0.2.7",
@@ -313,7 +307,7 @@ fn names_and_kernel_parameters_are_set() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn security_options_and_privileges() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let status = "grep -E 'CapBnd|NoNewPrivs|Seccomp:' /proc/self/status | tr '\\t\\n' '  '";
     let plain = inside(&fixture, &[], status);
     assert_eq!(plain.trim(), "CapBnd: 00000000a80425fb NoNewPrivs: 0 Seccomp: 2");
@@ -342,7 +336,7 @@ fn security_options_and_privileges() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn streams_are_chosen_and_inspect_shows_every_setting() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let script = "echo out; echo err >&2";
     for (stream, out, err) in [("stdout", "out\n", ""), ("STDERR", "", "err\n")] {
         let words = ["run", "--rm", "-a", stream, "busybox", "sh", "-c", script];
@@ -401,7 +395,7 @@ fn streams_are_chosen_and_inspect_shows_every_setting() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn update_changes_a_container_while_it_runs() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let _ = fixture.ok(&["run", "-d", "--name", "box", "-m", "64m", "busybox", "sleep", "300"]);
     let read = |v1: &str, v2: &str| {
         let file = format!("/sys/fs/cgroup/{}", if is_v1() { v1 } else { v2 });

@@ -5,8 +5,7 @@ use orlop_testkit::fixture;
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN; runc"]
 fn runc_runs_a_container_as_the_linked_in_runtime_does() {
-    let fixture = fixture!();
-    fixture.busybox();
+    let fixture = fixture!(busybox);
     let output = fixture.orlop(&[
         "run",
         "--rm",

@@ -13,12 +13,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// An id that no container has.
 const STRANGER: &str = "00000000000000000000000000000000000000000000000000000000000000aa";
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
 fn database(fixture: &Fixture) -> Connection {
     Connection::open(fixture.root().join("orlop.db")).unwrap()
 }
@@ -46,7 +40,7 @@ fn assert_found(lines: &[String], want: &str) {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn disk_usage_counts_images_layers_and_volumes_and_measures_what_has_changed() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let row = |kind: &str| {
         let rows = fixture.ok(&[
             "system",
@@ -111,7 +105,7 @@ fn disk_usage_counts_images_layers_and_volumes_and_measures_what_has_changed() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn prune_asks_and_removes_what_nothing_uses() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "-d", "--name", "kept", "-v", "used:/v", "busybox", "sleep", "1000"]);
     let old = fixture.ok(&["create", "--label", "keep=1", "-v", "/anonymous", "busybox"]);
     let gone = fixture.ok(&["create", "--name", "gone", "busybox", "true"]);
@@ -166,7 +160,7 @@ fn prune_asks_and_removes_what_nothing_uses() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn directories_without_a_row_and_half_made_layers_are_put_away() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let root = fixture.root();
     let layers = root.join("layers/overlay");
     let dropped = root.join("volumes/dropped/_data");
@@ -200,7 +194,7 @@ fn directories_without_a_row_and_half_made_layers_are_put_away() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn rows_without_a_directory_are_named_and_those_that_a_power_cut_revived_go() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let lost = fixture.ok(&["create", "--name", "lost", "busybox"]);
     let revived = fixture.ok(&["create", "--name", "revived", "-v", "data:/v", "busybox"]);
     fixture.ok(&["volume", "create", "hollow"]);
@@ -230,7 +224,7 @@ fn rows_without_a_directory_are_named_and_those_that_a_power_cut_revived_go() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn references_that_lead_nowhere_are_cut_and_missing_ones_made() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let id = fixture.ok(&["create", "--name", "one", "-v", "data:/v", "busybox"]);
     let db = database(&fixture);
     db.pragma_update(None, "foreign_keys", false).unwrap();
@@ -285,7 +279,7 @@ fn write_at(path: &Path, offset: u64, bytes: &[u8]) {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_damaged_index_is_made_anew_and_a_damaged_page_is_told() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let path = fixture.root().join("orlop.db");
     let page = {
         let db = database(&fixture);
@@ -328,7 +322,7 @@ fn a_damaged_index_is_made_anew_and_a_damaged_page_is_told() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_blob_or_configuration_that_is_not_what_its_name_says_is_told() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let blobs = fixture.root().join("content/sha256");
     std::fs::create_dir_all(&blobs).unwrap();
     // The digest of nothing.
@@ -387,7 +381,7 @@ fn group_of(fixture: &Fixture, name: &str, id: &str) -> PathBuf {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn run_state_and_control_groups_that_nobody_owns_are_removed() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let id = fixture.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "1000"]);
     let group = group_of(&fixture, "one", &id);
     let stale = group.with_file_name(STRANGER);
@@ -416,7 +410,7 @@ fn run_state_and_control_groups_that_nobody_owns_are_removed() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn info_and_version_have_dockers_layout_and_fields() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["create", "busybox"]);
     let text = fixture.ok(&["info"]);
     for part in [

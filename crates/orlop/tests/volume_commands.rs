@@ -143,7 +143,7 @@ fn a_creation_that_cannot_be_says_why_and_makes_nothing() {
     assert_eq!(kept, "{\"a\":\"1\",\"b\":\"\"} null");
     assert_eq!(fixture.ok(&["volume", "ls", "-q"]), before);
     let template = "{{.Action}} {{.Actor.ID}} {{.Actor.Attributes.driver}}";
-    let events = fixture.ok(&["events", "--since", "1h", "--until", "0s", "--format", template]);
+    let events = fixture.events(&[], template);
     assert_eq!(events.lines().count(), 6, "one for each real creation: {events}");
     assert!(events.starts_with("create lab local\ncreate opts local\n"), "{events}");
 }

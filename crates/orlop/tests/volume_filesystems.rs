@@ -10,12 +10,6 @@ use orlop_testkit::{Fixture, Output, fixture, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
 fn create(fixture: &Fixture, name: &str, kind: &str, device: &str, options: &str) {
     let (kind, device, o) =
         (format!("type={kind}"), format!("device={device}"), format!("o={options}"));
@@ -45,7 +39,7 @@ fn data(fixture: &Fixture, volume: &str) -> PathBuf {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_volume_in_memory_is_shared_while_it_is_used_and_gone_with_its_last_user() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     create(&fixture, "mem", "tmpfs", "tmpfs", "size=1m,mode=1770,uid=7");
     background(&fixture, "first", "mem");
     fixture.ok(&["exec", "first", "sh", "-c", "mkdir /v/sub; echo shared > /v/sub/f"]);
@@ -90,7 +84,7 @@ fn a_volume_in_memory_is_shared_while_it_is_used_and_gone_with_its_last_user() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn many_containers_that_start_at_once_share_one_file_system() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     create(&fixture, "mem", "tmpfs", "tmpfs", "");
     background(&fixture, "keeper", "mem");
     std::thread::scope(|scope| {
@@ -156,7 +150,7 @@ impl Drop for Disk {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN, loop devices"]
 fn a_disk_is_mounted_as_long_as_it_is_used_and_keeps_its_content_when_the_volume_goes() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let disk = Disk::new(&fixture.directory("disk"));
     create(&fixture, "disk", "ext4", &disk.device, "noatime");
     assert!(disk.is_free(), "making a volume mounts nothing");
@@ -207,7 +201,7 @@ fn a_disk_is_mounted_as_long_as_it_is_used_and_keeps_its_content_when_the_volume
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_directory_of_the_host_may_be_a_volume_which_is_filled_and_never_emptied() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let folder = fixture.directory("bound");
     create(&fixture, "bound", "none", folder.to_str().unwrap(), "bind");
     let words = ["run", "--rm", "-v", "bound:/etc", "busybox", "grep", "-c", "root", "/etc/group"];
@@ -243,7 +237,7 @@ fn a_directory_of_the_host_may_be_a_volume_which_is_filled_and_never_emptied() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn what_cannot_be_mounted_is_told_in_dockers_words_without_the_password() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let missing = fixture.directory("files").join("missing");
     let missing = missing.to_str().unwrap();
     let place = |name: &str| data(&fixture, name).display().to_string();
@@ -291,7 +285,7 @@ fn what_cannot_be_mounted_is_told_in_dockers_words_without_the_password() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN, loop devices"]
 fn killing_whoever_mounts_at_any_moment_leaves_a_disk_that_is_free_and_whole() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let disk = Disk::new(&fixture.directory("disk"));
     create(&fixture, "disk", "ext4", &disk.device, "");
     let started = std::time::Instant::now();

@@ -7,12 +7,6 @@ use std::path::{Path, PathBuf};
 use orlop_testkit::tar::{DIRECTORY, Entry, HARD_LINK, Tar};
 use orlop_testkit::{Fixture, fixture};
 
-fn busybox() -> Fixture {
-    let fixture = fixture!();
-    fixture.busybox();
-    fixture
-}
-
 /// Runs a script in a fresh container with extra options.
 #[track_caller]
 fn sh(fixture: &Fixture, options: &[&str], script: &str) -> String {
@@ -98,7 +92,7 @@ fn facts(path: &Path) -> (u32, u32, u32) {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_named_volume_keeps_its_data_over_containers() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     assert_eq!(sh(&fixture, &["-v", "data:/data"], "echo kept > /data/f"), "");
     assert_eq!(sh(&fixture, &["--mount", "src=data,dst=/other"], "cat /other/f"), "kept");
     assert_eq!(std::fs::read_to_string(data(&fixture, "data").join("f")).unwrap(), "kept\n");
@@ -120,7 +114,7 @@ fn a_named_volume_keeps_its_data_over_containers() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn creating_a_volume_twice_gives_the_same_one() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     assert_eq!(fixture.ok(&["volume", "create", "--label", "a=1", "same"]), "same");
     std::fs::write(data(&fixture, "same").join("f"), "x").unwrap();
     assert_eq!(fixture.ok(&["volume", "create", "--label", "a=2", "same"]), "same");
@@ -202,7 +196,7 @@ fn anonymous_volumes_go_with_rm_v_and_with_auto_remove_and_stay_otherwise() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_volume_in_use_is_not_removed_not_even_that_of_a_stopped_container() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let id =
         fixture.ok(&["run", "-d", "--name", "one", "-v", "data:/data", "busybox", "sleep", "300"]);
     let refused = fixture.fails(1, &["volume", "rm", "data"]);
@@ -218,7 +212,7 @@ fn a_volume_in_use_is_not_removed_not_even_that_of_a_stopped_container() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn prune_takes_unused_anonymous_volumes_only_unless_told_all() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["volume", "create", "named"]);
     let random = fixture.ok(&["volume", "create"]);
     fixture.ok(&[
@@ -247,7 +241,7 @@ fn prune_takes_unused_anonymous_volumes_only_unless_told_all() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn read_only_mounts_are_not_written() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let folder = fixture.directory("bound");
     std::fs::write(folder.join("f"), "host\n").unwrap();
     let bind = format!("{}:/m:ro", folder.display());
@@ -267,7 +261,7 @@ fn read_only_mounts_are_not_written() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_read_only_bind_covers_the_mounts_below_its_source() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let folder = fixture.directory("bound");
     std::fs::create_dir(folder.join("below")).unwrap();
     let inner = fixture.directory("inner");
@@ -302,7 +296,7 @@ fn a_read_only_bind_covers_the_mounts_below_its_source() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn binds_of_directories_and_single_files() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let folder = fixture.directory("bound");
     std::fs::write(folder.join("one.conf"), "one\n").unwrap();
     let file = format!("{}:/etc/one.conf", folder.join("one.conf").display());
@@ -321,7 +315,7 @@ fn binds_of_directories_and_single_files() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn mounts_nest_from_the_top_down_whatever_their_order() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let options = ["-v", "inner:/m/sub/deep", "-v", "outer:/m"];
     sh(&fixture, &options, "echo o > /m/f; echo i > /m/sub/deep/f");
     assert_eq!(std::fs::read_to_string(data(&fixture, "outer").join("f")).unwrap(), "o\n");
@@ -332,7 +326,7 @@ fn mounts_nest_from_the_top_down_whatever_their_order() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn a_link_in_a_volume_or_an_image_does_not_lead_a_mount_out() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let outside = fixture.directory("outside");
     fixture.ok(&["volume", "create", "trap"]);
     std::os::unix::fs::symlink(&outside, data(&fixture, "trap").join("out")).unwrap();
@@ -362,7 +356,7 @@ fn a_link_in_a_volume_or_an_image_does_not_lead_a_mount_out() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn tmpfs_is_memory_of_the_size_and_mode_asked_for() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     let show = "grep ' /m ' /proc/mounts | cut -d' ' -f3,4; stat -c %a /m";
     let seen = sh(&fixture, &["--mount", "type=tmpfs,dst=/m,tmpfs-size=1m,tmpfs-mode=700"], show);
     let mut lines = seen.lines();
@@ -398,7 +392,7 @@ fn tmpfs_is_memory_of_the_size_and_mode_asked_for() {
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
 fn the_writable_layer_is_kept_until_rm_and_is_private() {
-    let fixture = busybox();
+    let fixture = fixture!(busybox);
     fixture.ok(&["run", "--name", "one", "busybox", "sh", "-c", "echo mine > /f; rm /etc/group"]);
     assert_eq!(sh(&fixture, &[], "ls /f /etc/group 2>/dev/null || true"), "/etc/group");
     fixture.ok(&["rm", "one"]);

@@ -11,9 +11,12 @@ use rustix::thread::LinkNameSpaceType;
 
 use crate::differential::{Rules, Stage};
 use crate::process::{Output, run};
+use crate::wait::wait_until;
 use crate::{evidence, note};
 
 /// Time that any one command may take. Importing an example image on a busy disk is the longest.
+/// How long a container may take to come into a state.
+const STATE_LIMIT: Duration = Duration::from_secs(60);
 const COMMAND_LIMIT: Duration = Duration::from_secs(180);
 
 /// Time that monitors and reapers have to end when the last container is gone.
@@ -126,6 +129,29 @@ impl Fixture {
     #[track_caller]
     pub fn fails(&self, code: i32, words: &[&str]) -> String {
         self.orlop(words).fails(code).to_owned()
+    }
+
+    /// What a template says of a container.
+    #[track_caller]
+    pub fn inspect(&self, name: &str, template: &str) -> String {
+        self.ok(&["inspect", "-f", template, name])
+    }
+
+    /// Waits until a template says this of a container.
+    #[track_caller]
+    pub fn wait_for(&self, name: &str, template: &str, expected: &str) {
+        wait_until(&format!("{template} to be {expected}"), STATE_LIMIT, || {
+            let seen = self.inspect(name, template);
+            if seen == expected { Ok(()) } else { Err(seen) }
+        });
+    }
+
+    /// The events so far that pass the filters, a line each.
+    #[track_caller]
+    pub fn events(&self, filters: &[&str], template: &str) -> String {
+        let words = ["events", "--since", "1h", "--until", "0s", "--format", template];
+        let filters: Vec<&str> = filters.iter().flat_map(|filter| ["--filter", *filter]).collect();
+        self.ok(&[&words[..], &filters[..]].concat())
     }
 
     /// Path of the tar that [`Fixture::busybox`] imports.

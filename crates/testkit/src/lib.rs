@@ -9,19 +9,26 @@ pub mod differential;
 mod evidence;
 mod fixture;
 mod process;
+mod random;
 pub mod tar;
 mod wait;
 
 pub use fixture::Fixture;
 pub use process::{Output, run};
+pub use random::Random;
 pub use wait::{http_get, wait_until};
 
-/// Makes a [`Fixture`] that runs the binary under test.
+/// Makes a [`Fixture`] that runs the binary under test; `fixture!(busybox)` has the image `busybox` in it.
 #[macro_export]
 macro_rules! fixture {
     () => {
         $crate::Fixture::new(env!("CARGO_BIN_EXE_orlop"))
     };
+    (busybox) => {{
+        let fixture = $crate::fixture!();
+        fixture.busybox();
+        fixture
+    }};
 }
 
 /// Writes one line to standard error, where the runner keeps it with the test's output.
