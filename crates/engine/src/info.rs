@@ -45,7 +45,7 @@ impl Engine {
                 "Volume": ["local"],
                 "Network": ["bridge", "host", "null"],
                 "Authorization": null,
-                "Log": ["json-file", "none"],
+                "Log": ["json-file", "local", "none"],
             },
             "Runtimes": runtimes(),
             "DefaultRuntime": "builtin",
