@@ -332,6 +332,8 @@ fn several_attach_leave_and_see_the_end() {
     type_into(&one, "\x10\x11");
     assert_eq!(wait_for_exit(first), 0);
     assert_eq!(inspect(&fixture, "{{.State.Status}}"), "running");
+    let refused = fixture.fails(1, &["attach", "box"]);
+    assert_eq!(refused, "orlop: attach: the input device is not a TTY");
     let third = on_terminal(&fixture, &one, &["attach", "--detach-keys", "DEL", "box"]);
     type_into(&one, "echo c''d\n");
     read_until(&one.master, "\ncd");

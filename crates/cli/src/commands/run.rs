@@ -273,6 +273,13 @@ pub fn start(session: &mut Session<'_, '_>, args: &Start) -> Outcome {
 
 /// `attach`
 pub fn attach(session: &mut Session<'_, '_>, args: &Attach) -> Outcome {
+    if !args.no_stdin && !std::io::stdin().is_terminal() {
+        let document = session.engine.container_inspect(&args.name)?;
+        // What cannot be attached to at all is told first.
+        if document["State"]["Status"] == "running" && document["Config"]["Tty"] == true {
+            return Err(Failure::new("the input device is not a TTY"));
+        }
+    }
     let options = RunOptions {
         stdin: !args.no_stdin,
         detach_keys: detach_keys(args.detach_keys.as_deref())?,
