@@ -69,3 +69,37 @@ fn a_health_check_that_leaves_printers_behind_does_not_hold_up_its_container() {
     assert_eq!(fixture.ok(&["wait", "loud"]), "0");
     assert_eq!(fixture.ok(&["logs", "loud"]), "asked");
 }
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn a_restart_that_waits_for_a_copy_can_be_stopped() {
+    let fixture = fixture!();
+    fixture.busybox();
+    let script = "[ -f /big ] || dd if=/dev/zero of=/big bs=1M count=20; \
+                  while [ ! -f /go ]; do sleep 0.1; done; exit 1";
+    let words = ["run", "-d", "--name", "again", "--restart", "always", "busybox", "sh", "-c"];
+    let _ = fixture.ok(&[&words[..], &[script]].concat());
+    wait_until("the file to copy", LIMIT, || {
+        let output = fixture.orlop(&["exec", "again", "sh", "-c", "[ -f /big ]"]);
+        if output.code == 0 { Ok(()) } else { Err(output.stderr) }
+    });
+    // Nobody reads what the copy writes.
+    let mut copy = fixture.command(&["cp", "again:/", "-"]);
+    let mut copy = copy.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Read::read_exact(copy.stdout.as_mut().unwrap(), &mut [0; 512]).unwrap();
+    let _ = fixture.ok(&["exec", "again", "touch", "/go"]);
+    let state = || fixture.ok(&["inspect", "-f", "{{.State.Status}}", "again"]);
+    wait_until("the restart to wait", LIMIT, || match state().as_str() {
+        "restarting" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    // Longer than the pause before the restart.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(state(), "restarting");
+    let _ = fixture.ok(&["stop", "-t", "1", "again"]);
+    assert_eq!(state(), "exited");
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    let _ = fixture.ok(&["start", "again"]);
+    let _ = fixture.ok(&["rm", "-f", "again"]);
+}

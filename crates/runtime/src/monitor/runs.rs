@@ -22,6 +22,7 @@ use crate::log::LogWriter;
 use crate::plan::Plan;
 use crate::record::{self, Record, oom_killed};
 use crate::restart::{self, EndedRun, Restarts};
+use crate::stage::view;
 use crate::{Bundle, ContainerNetwork, Runtime, StartError};
 
 /// Docker's exit code of a container whose end nobody saw.
@@ -30,6 +31,8 @@ const EXIT_CODE_LOST: u8 = 255;
 const RECORDS_MAX: usize = 64;
 /// How often a pending restart is looked at without being woken.
 const RESTART_WATCH: Duration = Duration::from_secs(1);
+/// How often a restart looks whether the copies that it waits for have ended.
+const COPY_WATCH: Duration = Duration::from_millis(20);
 
 /// A monitor whose container runs.
 pub(super) struct Runs<'a> {
@@ -197,10 +200,14 @@ impl<'a> Runs<'a> {
                 return Ok(None);
             }
             let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if !left.is_zero() {
+                self.serving.idle(left.min(RESTART_WATCH))?;
+            } else if view::is_looked_at(&self.plan.rootfs)? {
+                // Waited for here, where a restart can be cancelled.
+                self.serving.idle(COPY_WATCH)?;
+            } else {
                 break;
             }
-            self.serving.idle(left.min(RESTART_WATCH))?;
         }
         orlop_sys::fault::point("monitor.restart.due");
         restart::begin_run(run_dir)?;

@@ -11,6 +11,7 @@ use orlop_sys::mount::{self, Attributes, Propagation, Reach, RootfsRecipe};
 use orlop_sys::mount_filesystem::SharedMount;
 use orlop_sys::mount_space::{MountSpace, attach_on, forbid_devices};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{MountSource, PlannedMount, not_mounted, open_beneath, prepare_bind, set_attributes};
 use crate::StartError;
@@ -20,20 +21,40 @@ use crate::error::Error;
 /// holds a shared lock on its directory, and one overlay must not be mounted twice. What is returned
 /// is kept until the layer is mounted in the stage, where others find it.
 pub(crate) fn wait_for_copies(rootfs: &RootfsRecipe) -> Result<Option<OwnedFd>, StartError> {
-    let RootfsRecipe::Overlay { upper: Some(upper), .. } = rootfs else { return Ok(None) };
-    let Some(directory) = upper.upper.parent() else { return Ok(None) };
-    let failed = |errno: rustix::io::Errno| Error::file("lock", directory)(errno.into());
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(directory, flags, Mode::empty()).map_err(failed)?;
+    let Some(directory) = locked_directory(rootfs) else { return Ok(None) };
+    let opened = open_directory(directory)?;
     loop {
         match rustix::fs::flock(&opened, FlockOperation::LockExclusive) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => {
-                other.map_err(failed)?;
-                return Ok(Some(opened));
-            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::file("lock", directory)(errno.into()).into()),
+            Ok(()) => return Ok(Some(opened)),
         }
     }
+}
+
+/// Whether somebody looks at a writable layer: a copy may take as long as its reader likes.
+pub(crate) fn is_looked_at(rootfs: &RootfsRecipe) -> Result<bool, StartError> {
+    let Some(directory) = locked_directory(rootfs) else { return Ok(false) };
+    let opened = open_directory(directory)?;
+    match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(true),
+        Err(errno) => Err(Error::file("lock", directory)(errno.into()).into()),
+    }
+}
+
+/// The directory that is locked by whoever looks at a writable layer.
+fn locked_directory(rootfs: &RootfsRecipe) -> Option<&Path> {
+    match rootfs {
+        RootfsRecipe::Overlay { upper: Some(upper), .. } => upper.upper.parent(),
+        _ => None,
+    }
+}
+
+fn open_directory(directory: &Path) -> Result<OwnedFd, StartError> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(directory, flags, Mode::empty());
+    Ok(opened.map_err(|errno| Error::file("lock", directory)(errno.into()))?)
 }
 
 /// One mount that nobody sees yet.
