@@ -130,12 +130,16 @@ pub fn disconnect(plan: &BridgePlan) -> Result<(), Error> {
     Host::open()?.remove(plan)
 }
 
-/// Leads the default route of a running container by way of this end point.
+/// Leads the default route of a running container by way of this end point. One whose connection was cut
+/// before its interface was made has none to offer, and must not keep others from being taken away.
 pub fn set_default_route(plan: &BridgePlan, namespace: &File) -> Result<(), Error> {
     let Some(gateway) = plan.gateway else { return Ok(()) };
     let mut inside = channel_inside(namespace)?;
-    let index = interface_inside(&mut inside, &plan.interface)?;
-    let requests = [link::replace_default_route(index, gateway)];
+    let Some(interface) = link::find(&mut inside, &plan.interface)? else {
+        tracing::debug!(interface = %plan.interface, "not there: no default route by way of it");
+        return Ok(());
+    };
+    let requests = [link::replace_default_route(interface.index, gateway)];
     exchange(&mut inside, &requests, "set the container's default route").map(drop)
 }
 
