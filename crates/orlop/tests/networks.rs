@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use orlop_testkit::{Fixture, fixture, http_get, run, wait_until};
+use orlop_testkit::{Fixture, Random, fixture, http_get, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -618,19 +618,8 @@ const ALLOWED: [&str; 16] = [
     "container has ended",
 ];
 
-/// Numbers that look random and are the same in every run (Knuth's linear congruential generator).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
 /// One command on one of very few names; every fourth is killed while it is at work.
-fn stormy_step(fixture: &Fixture, numbers: &mut Numbers) -> Option<String> {
+fn stormy_step(fixture: &Fixture, numbers: &mut Random) -> Option<String> {
     let network = format!("n{}", numbers.below(3));
     let container = format!("cc{}", numbers.below(5));
     let port = format!("127.0.0.1:{}:80", 18500 + numbers.below(3));
@@ -687,7 +676,7 @@ fn a_storm_of_commands_and_kills_leaves_no_bridge_rule_or_address() {
             .map(|seed| {
                 let fixture = &fixture;
                 scope.spawn(move || {
-                    let mut numbers = Numbers(seed + 1);
+                    let mut numbers = Random(seed + 1);
                     let mut wrong = Vec::new();
                     while std::time::Instant::now() < end {
                         wrong.extend(stormy_step(fixture, &mut numbers));

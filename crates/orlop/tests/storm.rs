@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use orlop_testkit::{Fixture, Output, fixture, tar::Tar, wait_until};
+use orlop_testkit::{Fixture, Output, Random, fixture, tar::Tar, wait_until};
 
 const WORKERS: u64 = 30;
 const STORM: Duration = Duration::from_secs(18);
@@ -33,17 +33,6 @@ const ALLOWED: [&str; 18] = [
     "port is already allocated",
 ];
 
-/// Numbers that look random and are the same in every run (Knuth's linear congruential generator).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
 fn check(output: &Output) -> Option<String> {
     let text = output.stderr.trim();
     let lines: Vec<&str> =
@@ -55,7 +44,7 @@ fn check(output: &Output) -> Option<String> {
 }
 
 /// One command of a worker, on one of very few names.
-fn step(fixture: &Fixture, numbers: &mut Numbers, tar: &str) -> Output {
+fn step(fixture: &Fixture, numbers: &mut Random, tar: &str) -> Output {
     let name = format!("c{}", numbers.below(6));
     let volume = format!("v{}", numbers.below(4));
     let image = format!("small:{}", numbers.below(2));
@@ -115,7 +104,7 @@ fn a_storm_on_few_names_leaves_a_clean_store() {
         let workers: Vec<_> = (0..WORKERS)
             .map(|worker| {
                 scope.spawn(move || {
-                    let mut numbers = Numbers(worker);
+                    let mut numbers = Random(worker + 1);
                     let mut wrong = Vec::new();
                     while Instant::now() < end {
                         wrong.extend(check(&step(fixture, &mut numbers, tar)));
