@@ -727,3 +727,21 @@ fn host_and_none_go_with_no_other_network() {
     }
     assert_eq!(fixture.ok(&["ps", "-aq"]), "");
 }
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn a_cut_connection_keeps_nothing_from_being_disconnected() {
+    let fixture = fixture!(busybox);
+    for network in ["first", "second"] {
+        let _ = fixture.ok(&["network", "create", network]);
+    }
+    sleeper(&fixture, "keeper", &["--network", "first"]);
+    let mut cut = fixture.command(&["network", "connect", "second", "keeper"]);
+    assert!(!cut.env("ORLOP_FAULT", "network.connect.committed").status().unwrap().success());
+    // The second network would take over the default route, but its interface was never made.
+    let _ = fixture.ok(&["network", "disconnect", "first", "keeper"]);
+    let _ = fixture.ok(&["network", "disconnect", "second", "keeper"]);
+    let _ = fixture.ok(&["network", "connect", "second", "keeper"]);
+    let routes = fixture.ok(&["exec", "keeper", "ip", "route"]);
+    assert!(routes.starts_with("default via "), "{routes}");
+}
