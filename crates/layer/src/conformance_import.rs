@@ -67,6 +67,30 @@ fn eight_threads_import_the_same_and_different_layers() {
 
 #[test]
 #[ignore = "root: CAP_SYS_ADMIN"]
+fn layers_that_appear_in_the_middle_of_an_import_are_stood_on() {
+    let fixture = Fixture::new("overlay");
+    let tars: Vec<Vec<u8>> =
+        ["one", "two", "three", "own"].iter().map(|name| one_file(&fixture, name)).collect();
+    let layers = &fixture.layers;
+    let unpack = |tar: &Vec<u8>| layers.unpack(&tar[..], None, None).unwrap();
+    let mut stack = layers.stack_on(None).unwrap();
+    for tar in &tars[..2] {
+        layers.put_on(&mut stack, unpack(tar), NOW).unwrap();
+    }
+    // Another process makes the three lower layers before this one has come to the third.
+    layers.commit(tars[..3].iter().map(unpack).collect(), None, NOW).unwrap();
+    for tar in &tars[2..] {
+        layers.put_on(&mut stack, unpack(tar), NOW).unwrap();
+    }
+    let made = layers.finish(stack).unwrap();
+    let existed: Vec<bool> = made.iter().map(|layer| layer.existed).collect();
+    assert_eq!(existed, [true, true, true, false]);
+    assert_eq!(names(&fixture.view(&made[3].chain_id)), ["one", "own", "three", "two"]);
+    assert_eq!(entries(layers.driver().home()), 4);
+}
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN"]
 fn what_is_refused_leaves_nothing() {
     let fixture = Fixture::new("vfs");
     let tar = one_file(&fixture, "file");

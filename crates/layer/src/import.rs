@@ -4,6 +4,7 @@
 //! rename each, sync the directory, then the rows in one transaction. Cut anywhere, what is left has
 //! no row and a sweep removes it.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -68,13 +69,11 @@ impl Unpacked {
 }
 
 /// Layers that are being put on each other.
-struct Stack {
+pub(crate) struct Stack {
     /// The keys below the next layer, uppermost first.
     below: Vec<LayerKey>,
     /// Where their contents are; those of new layers are still in staging.
     contents: Vec<PathBuf>,
-    /// What of `below` the store had.
-    base: Vec<LayerKey>,
     parent: Option<ChainId>,
     made: Vec<(Unpacked, LayerRecord)>,
     result: Vec<Layer>,
@@ -131,28 +130,37 @@ impl LayerStore {
         parent: Option<&ChainId>,
         now: &str,
     ) -> Result<Vec<Layer>> {
+        let mut stack = self.stack_on(parent)?;
+        for layer in layers {
+            self.put_on(&mut stack, layer, now)?;
+        }
+        self.finish(stack)
+    }
+
+    /// An empty stack on a parent.
+    pub(crate) fn stack_on(&self, parent: Option<&ChainId>) -> Result<Stack> {
         let below = match parent {
             Some(parent) => self.chain_keys(parent)?,
             None => Vec::new(),
         };
-        let mut stack = Stack {
-            base: below.clone(),
+        Ok(Stack {
             contents: self.contents(&below),
             below,
             parent: parent.cloned(),
             made: Vec::new(),
             result: Vec::new(),
-        };
-        for layer in layers {
-            self.put_on(&mut stack, layer, now)?;
-        }
-        let Stack { base, mut made, mut result, .. } = stack;
+        })
+    }
+
+    /// Makes what of a stack is new part of the store.
+    pub(crate) fn finish(&self, stack: Stack) -> Result<Vec<Layer>> {
+        let Stack { mut made, mut result, .. } = stack;
         if made.is_empty() {
             return Ok(result);
         }
         self.publish(&mut made)?;
         fault::point("layer.published");
-        let lost = self.insert_rows(&made, &mut result, &base)?;
+        let lost = self.insert_rows(&made, &mut result)?;
         fault::point("layer.committed");
         for key in lost {
             // Another process was faster; its copy has the row and this one nobody knows.
@@ -168,14 +176,13 @@ impl LayerStore {
     }
 
     /// Completes one unpacked layer by what lies below it.
-    fn put_on(&self, stack: &mut Stack, mut layer: Unpacked, now: &str) -> Result<()> {
+    pub(crate) fn put_on(&self, stack: &mut Stack, mut layer: Unpacked, now: &str) -> Result<()> {
         let chain_id = chain_id(stack.parent.as_ref(), &layer.diff_id);
         let diff_id = layer.diff_id.clone();
         let present = self.store().read::<_, Error>(|query| Ok(query.layer(&chain_id)?))?;
         let existed = present.is_some();
         let size_bytes = if let Some(present) = present {
             stack.below = self.chain_keys(&present.chain_id)?;
-            stack.base.clone_from(&stack.below);
             stack.contents = self.contents(&stack.below);
             present.size_bytes
         } else {
@@ -232,7 +239,6 @@ impl LayerStore {
         &self,
         made: &[(Unpacked, LayerRecord)],
         result: &mut [Layer],
-        base: &[LayerKey],
     ) -> Result<Vec<String>> {
         let records: Vec<&LayerRecord> = made.iter().map(|(_, record)| record).collect();
         let mut lost: Vec<String> = Vec::new();
@@ -255,7 +261,7 @@ impl LayerStore {
                 break;
             }
             lost = found;
-            self.restack(&records, &lost, base)?;
+            self.restack(&records, &lost)?;
         }
         for record in records.iter().filter(|record| lost.contains(&record.key)) {
             if let Some(layer) = result.iter_mut().find(|layer| layer.chain_id == record.chain_id) {
@@ -265,22 +271,28 @@ impl LayerStore {
         Ok(lost)
     }
 
-    fn restack(&self, records: &[&LayerRecord], lost: &[String], base: &[LayerKey]) -> Result<()> {
-        let mut below = base.to_vec();
-        for record in records {
-            if lost.contains(&record.key) {
-                below = self.chain_keys(&record.chain_id)?;
-            } else if let Some(key) = LayerKey::parse(&record.key) {
-                // An opaque root stands on nothing, whoever made what is below.
-                if !self.driver().lowers(&key)?.is_empty() {
+    /// Writes again what each new layer stands on. What that is follows from its parent alone: layers
+    /// that the store had all along may lie between new ones.
+    fn restack(&self, records: &[&LayerRecord], lost: &[String]) -> Result<()> {
+        let mut stacks: BTreeMap<&ChainId, Vec<LayerKey>> = BTreeMap::new();
+        for record in records.iter().filter(|record| !lost.contains(&record.key)) {
+            let Some(key) = LayerKey::parse(&record.key) else { continue };
+            // An opaque root stands on nothing, whoever made what is below.
+            let mut below = match &record.parent {
+                Some(parent) if !self.driver().lowers(&key)?.is_empty() => {
+                    let below = match stacks.get(parent) {
+                        Some(own) => own.clone(),
+                        None => self.chain_keys(parent)?,
+                    };
                     let directory = self.driver().directory(&key);
                     write_lower(&directory, &below)?;
                     sync_file(&directory.join("lower"))?;
-                } else {
-                    below.clear();
+                    below
                 }
-                below.insert(0, key);
-            }
+                _ => Vec::new(),
+            };
+            below.insert(0, key);
+            stacks.insert(&record.chain_id, below);
         }
         Ok(())
     }
