@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 use orlop_types::duration::parse_duration;
 
-use super::number::{int64, uint16};
+use super::number::int64;
 use super::parse::switch;
 use super::unsupported::Unsupported;
+use super::update::LimitFlags;
 
 /// `run`
 #[derive(Debug, Args)]
@@ -309,57 +310,17 @@ pub struct SecurityFlags {
 /// How much the container may use.
 #[derive(Debug, Default, Args)]
 pub struct ResourceFlags {
-    /// Limit of memory
-    #[arg(short, long, value_name = "BYTES")]
-    pub memory: Option<String>,
-    /// Number of processors
-    #[arg(long, value_name = "DECIMAL")]
-    pub cpus: Option<String>,
-    /// Limit of processes; -1 for none
-    #[arg(long, value_name = "NUMBER", value_parser = int64)]
-    pub pids_limit: Option<i64>,
-    /// Share of processor time against other containers
-    #[arg(short = 'c', long, value_name = "NUMBER", value_parser = int64)]
-    pub cpu_shares: Option<i64>,
-    /// Period of the processor limit in microseconds
-    #[arg(long, value_name = "MICROSECONDS", value_parser = int64)]
-    pub cpu_period: Option<i64>,
-    /// Processor time in each period in microseconds
-    #[arg(long, value_name = "MICROSECONDS", value_parser = int64)]
-    pub cpu_quota: Option<i64>,
-    /// Period of the real-time limit in microseconds
-    #[arg(long, value_name = "MICROSECONDS", value_parser = int64)]
-    pub cpu_rt_period: Option<i64>,
-    /// Real-time processor time in each period in microseconds
-    #[arg(long, value_name = "MICROSECONDS", value_parser = int64)]
-    pub cpu_rt_runtime: Option<i64>,
-    /// Processors that may be used: 0-3, 0,1
-    #[arg(long, value_name = "LIST")]
-    pub cpuset_cpus: Option<String>,
-    /// Memory nodes that may be used: 0-3, 0,1
-    #[arg(long, value_name = "LIST")]
-    pub cpuset_mems: Option<String>,
-    /// Soft limit of memory
-    #[arg(long, value_name = "BYTES")]
-    pub memory_reservation: Option<String>,
-    /// Limit of memory and swap together; -1 for no limit of swap
-    #[arg(long, value_name = "BYTES")]
-    pub memory_swap: Option<String>,
+    #[command(flatten)]
+    pub limits: LimitFlags,
     /// How readily memory is swapped out, 0 to 100
     #[arg(long, value_name = "NUMBER", value_parser = int64)]
     pub memory_swappiness: Option<i64>,
-    /// Limit of kernel memory, which kernels no longer have
-    #[arg(long, value_name = "BYTES", hide = true)]
-    pub kernel_memory: Option<String>,
     /// Keep the out-of-memory killer away
     #[arg(long)]
     pub oom_kill_disable: bool,
     /// Bias of the out-of-memory killer, -1000 to 1000
     #[arg(long, value_name = "NUMBER", value_parser = int64)]
     pub oom_score_adj: Option<i64>,
-    /// Share of block device time, 10 to 1000, or 0
-    #[arg(long, value_name = "NUMBER", value_parser = uint16)]
-    pub blkio_weight: Option<u16>,
     /// The same for a device: DEVICE:NUMBER
     #[arg(long, value_name = "DEVICE:NUMBER")]
     pub blkio_weight_device: Vec<String>,

@@ -1,12 +1,12 @@
-//! Flags of `update`.
+//! Flags of `update`, and the limits that it shares with `run`.
 
 use clap::Args;
 
 use super::number::{int64, uint16};
 
-/// `update`
-#[derive(Debug, Default, Args)]
-pub struct UpdateFlags {
+/// Limits that hold for the container as a whole and can be changed while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct LimitFlags {
     /// Share of block device time, 10 to 1000, or 0
     #[arg(long, value_name = "NUMBER", value_parser = uint16)]
     pub blkio_weight: Option<u16>,
@@ -49,6 +49,13 @@ pub struct UpdateFlags {
     /// Limit of processes; -1 for none
     #[arg(long, value_name = "NUMBER", value_parser = int64)]
     pub pids_limit: Option<i64>,
+}
+
+/// `update`
+#[derive(Debug, Default, Args)]
+pub struct UpdateFlags {
+    #[command(flatten)]
+    pub limits: LimitFlags,
     /// When to start the container again: no, on-failure[:NUMBER], always or unless-stopped
     #[arg(long, value_name = "POLICY")]
     pub restart: Option<String>,
@@ -61,26 +68,6 @@ impl UpdateFlags {
     /// Whether there is anything to change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let numbers = [
-            self.cpu_period,
-            self.cpu_quota,
-            self.cpu_rt_period,
-            self.cpu_rt_runtime,
-            self.cpu_shares,
-            self.pids_limit,
-        ];
-        let texts = [
-            &self.cpus,
-            &self.cpuset_cpus,
-            &self.cpuset_mems,
-            &self.kernel_memory,
-            &self.memory,
-            &self.memory_reservation,
-            &self.memory_swap,
-            &self.restart,
-        ];
-        self.blkio_weight.is_none()
-            && numbers.iter().all(Option::is_none)
-            && texts.iter().all(|text| text.is_none())
+        self.restart.is_none() && self.limits == LimitFlags::default()
     }
 }

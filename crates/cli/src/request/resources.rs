@@ -7,7 +7,7 @@ use orlop_types::config::{HostConfig, ThrottleDevice, Ulimit, WeightDevice};
 use orlop_types::size::parse_ram_bytes;
 
 use super::{check_all, invalid_argument};
-use crate::args::{ResourceFlags, UpdateFlags};
+use crate::args::{LimitFlags, ResourceFlags, UpdateFlags};
 use crate::failure::Failure;
 
 /// Names of limits that `--ulimit` knows.
@@ -31,11 +31,8 @@ const ULIMITS: [&str; 15] = [
 
 /// Puts the flags of `run` into the configuration.
 pub(super) fn apply(flags: &ResourceFlags, host: &mut HostConfig) -> Result<(), Failure> {
-    host.memory = bytes(flags.memory.as_deref(), "-m, --memory")?;
-    host.memory_reservation = bytes(flags.memory_reservation.as_deref(), "--memory-reservation")?;
-    host.memory_swap = swap_bytes(flags.memory_swap.as_deref())?;
-    // No kernel has this limit any more; the value is still checked.
-    bytes(flags.kernel_memory.as_deref(), "--kernel-memory")?;
+    apply_limits(&flags.limits, host)?;
+    host.pids_limit = flags.limits.pids_limit.filter(|&limit| limit > 0);
     match flags.memory_swappiness {
         None | Some(-1) => {}
         Some(value @ 0..=100) => host.memory_swappiness = Some(value),
@@ -47,15 +44,6 @@ pub(super) fn apply(flags: &ResourceFlags, host: &mut HostConfig) -> Result<(), 
     }
     host.oom_kill_disable = Some(flags.oom_kill_disable);
     host.oom_score_adj = flags.oom_score_adj.unwrap_or_default();
-    host.nano_cpus = cpus(flags.cpus.as_deref())?;
-    host.cpu_shares = flags.cpu_shares.unwrap_or_default();
-    host.cpu_period = flags.cpu_period.unwrap_or_default();
-    host.cpu_quota = flags.cpu_quota.unwrap_or_default();
-    host.cpu_realtime_period = flags.cpu_rt_period.unwrap_or_default();
-    host.cpu_realtime_runtime = flags.cpu_rt_runtime.unwrap_or_default();
-    host.cpuset_cpus = flags.cpuset_cpus.clone().unwrap_or_default();
-    host.cpuset_mems = flags.cpuset_mems.clone().unwrap_or_default();
-    host.blkio_weight = flags.blkio_weight.unwrap_or_default();
     host.blkio_weight_device =
         Some(check_all(&flags.blkio_weight_device, "--blkio-weight-device", weight_device)?);
     let limits = |raws: &[String], flag: &str, rate: Rate| {
@@ -68,7 +56,6 @@ pub(super) fn apply(flags: &ResourceFlags, host: &mut HostConfig) -> Result<(), 
         limits(&flags.device_read_iops, "--device-read-iops", Rate::Operations)?;
     host.blkio_device_write_iops =
         limits(&flags.device_write_iops, "--device-write-iops", Rate::Operations)?;
-    host.pids_limit = flags.pids_limit.filter(|&limit| limit > 0);
     // A limit that is given twice counts as the last one says.
     let ulimits: BTreeMap<String, Ulimit> = check_all(&flags.ulimit, "--ulimit", ulimit)?
         .into_iter()
@@ -82,9 +69,18 @@ pub(super) fn apply(flags: &ResourceFlags, host: &mut HostConfig) -> Result<(), 
 
 /// Puts the flags of `update` into a configuration that says nothing else.
 pub(super) fn apply_update(flags: &UpdateFlags, host: &mut HostConfig) -> Result<(), Failure> {
+    apply_limits(&flags.limits, host)?;
+    // Zero is as good as nothing; what takes a limit away is below zero.
+    host.pids_limit = flags.limits.pids_limit.filter(|&limit| limit != 0);
+    Ok(())
+}
+
+/// What `run` and `update` read in the same way.
+fn apply_limits(flags: &LimitFlags, host: &mut HostConfig) -> Result<(), Failure> {
     host.memory = bytes(flags.memory.as_deref(), "-m, --memory")?;
     host.memory_reservation = bytes(flags.memory_reservation.as_deref(), "--memory-reservation")?;
     host.memory_swap = swap_bytes(flags.memory_swap.as_deref())?;
+    // No kernel has this limit any more; the value is still checked.
     bytes(flags.kernel_memory.as_deref(), "--kernel-memory")?;
     host.nano_cpus = cpus(flags.cpus.as_deref())?;
     host.cpu_shares = flags.cpu_shares.unwrap_or_default();
@@ -95,8 +91,6 @@ pub(super) fn apply_update(flags: &UpdateFlags, host: &mut HostConfig) -> Result
     host.cpuset_cpus = flags.cpuset_cpus.clone().unwrap_or_default();
     host.cpuset_mems = flags.cpuset_mems.clone().unwrap_or_default();
     host.blkio_weight = flags.blkio_weight.unwrap_or_default();
-    // Zero is as good as nothing; what takes a limit away is below zero.
-    host.pids_limit = flags.pids_limit.filter(|&limit| limit != 0);
     Ok(())
 }
 
