@@ -11,7 +11,7 @@ use super::Finding;
 /// Shipped crates by row, lowest first.
 const ROWS: &[&[&str]] = &[
     &["types", "sys"],
-    &["meta", "archive", "template"],
+    &["meta", "archive", "template", "dockerfile"],
     &["layer", "volume", "runtime", "net", "registry"],
     &["build", "container", "image"],
     &["engine"],
