@@ -6,6 +6,7 @@
 //! * [`extract`] unpacks into an open directory that nothing can leave.
 //! * [`unpack`] does the same into a tree that is in use, for copies; [`resource`] makes their archives.
 //! * [`skeleton`] gives the very tar back that a directory was unpacked from.
+//! * [`pack`] compresses what is written, with the same bytes on every machine.
 //! * [`write`] and [`diff`] make tars of trees, of overlay upper directories and of the difference of
 //!   two trees.
 
@@ -17,6 +18,7 @@ mod error;
 pub mod extract;
 mod extract_entry;
 pub mod name;
+pub mod pack;
 pub mod plain;
 pub mod read;
 mod replaced;
@@ -38,6 +40,7 @@ mod testing;
 mod unpack_tests;
 
 pub use error::{Error, Refusal};
+pub use pack::{PackWriter, Packing};
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
