@@ -10,6 +10,7 @@
 //!   ([`Query::trash_insert`], [`Store::carry_out`]).
 
 mod containers;
+mod content;
 mod database;
 mod error;
 mod events;
@@ -27,6 +28,7 @@ mod trash;
 mod volumes;
 
 pub use containers::{ContainerRecord, ContainerState, ContainerStatus};
+pub use content::{ContentRecord, ImageManifest, LayerBlob};
 pub use database::{Dangling, Database, Durability, Query};
 pub use error::{Error, Refusal};
 pub use events::{EventFilter, EventRecord, NewEvent};

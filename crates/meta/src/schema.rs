@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 
 /// Migrations in order; the format's number is how many have run.
-pub(crate) const MIGRATIONS: [&str; 2] = [
+pub(crate) const MIGRATIONS: [&str; 3] = [
     r"
 CREATE TABLE settings (
     key        TEXT PRIMARY KEY,
@@ -152,6 +152,39 @@ CREATE TRIGGER sizes_forget AFTER UPDATE OF status ON containers BEGIN
     DELETE FROM volume_sizes
         WHERE volume IN (SELECT volume FROM container_volumes WHERE container = NEW.id);
 END;
+",
+    r"
+-- Blobs in `content/`, and what they are needed for: an image, or a layer of that content.
+CREATE TABLE content (
+    digest     TEXT PRIMARY KEY,
+    media_type TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE layer_blobs (
+    diff_id    TEXT NOT NULL,
+    blob       TEXT NOT NULL REFERENCES content (digest) ON DELETE CASCADE,
+    tar_bytes  INTEGER NOT NULL,
+    PRIMARY KEY (diff_id, blob)
+) STRICT;
+CREATE INDEX layer_blobs_by_blob ON layer_blobs (blob);
+CREATE INDEX layers_by_diff_id ON layers (diff_id);
+CREATE TABLE image_manifests (
+    image      TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    manifest   TEXT NOT NULL REFERENCES content (digest) ON DELETE RESTRICT,
+    from_index TEXT REFERENCES content (digest) ON DELETE RESTRICT,
+    updated_at TEXT NOT NULL,
+    PRIMARY KEY (image, manifest)
+) STRICT;
+CREATE INDEX image_manifests_by_manifest ON image_manifests (manifest);
+CREATE INDEX image_manifests_by_index ON image_manifests (from_index);
+-- Where a blob was seen: a registry can take it over from there.
+CREATE TABLE blob_repositories (
+    blob       TEXT NOT NULL REFERENCES content (digest) ON DELETE CASCADE,
+    repository TEXT NOT NULL,
+    seen_at    TEXT NOT NULL,
+    PRIMARY KEY (blob, repository)
+) STRICT;
 ",
 ];
 

@@ -327,7 +327,11 @@ fn owned_again(query: &Query<'_>, record: &TrashRecord) -> Result<bool> {
             Ok(id) => query.container(&id)?.is_some(),
             Err(_) => false,
         },
-        TrashKind::Layer | TrashKind::Content => false,
+        TrashKind::Content => match record.name.parse::<Digest>() {
+            Ok(digest) => query.content(&digest)?.is_some(),
+            Err(_) => false,
+        },
+        TrashKind::Layer => false,
     })
 }
 
