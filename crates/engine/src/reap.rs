@@ -34,6 +34,7 @@ impl Engine {
             if self.store.sweep()?.is_some() {
                 self.layers.sweep(&orlop_container::now_text())?;
                 self.images().remove_unreferenced_layers()?;
+                self.images().content().sweep()?;
             }
             orlop_sys::fault::point("reap.swept");
             self.empty_trash()?;

@@ -77,6 +77,29 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A file of an OCI layout cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    SaveFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A directory holds something else than an OCI layout.
+    #[error("`{}` is neither empty nor an OCI layout; name another directory", path.display())]
+    NoLayout {
+        /// The directory.
+        path: std::path::PathBuf,
+    },
+    /// A kept file is not what its name says.
+    #[error("the kept content {expected} was changed on the disk: it is {found}")]
+    ChangedContent {
+        /// Its name.
+        expected: orlop_types::Digest,
+        /// What it is.
+        found: orlop_types::Digest,
+    },
     /// The image cannot be removed for now.
     #[error("conflict: {0}")]
     Conflict(Conflict),
@@ -91,6 +114,39 @@ pub enum Error {
         /// What is wrong.
         #[source]
         source: serde_json::Error,
+    },
+    /// There is no such blob.
+    #[error("blob `{0}` is not in the store")]
+    NoBlob(orlop_types::Digest),
+    /// A blob is not what it was.
+    #[error("blob `{0}` is damaged on the disk; `orlop system check --repair` removes it")]
+    DamagedBlob(orlop_types::Digest),
+    /// A blob that must be a description is too long for one.
+    #[error("blob `{digest}` is longer than {limit_bytes} bytes")]
+    LongBlob {
+        /// The blob.
+        digest: orlop_types::Digest,
+        /// What it may be.
+        limit_bytes: u64,
+    },
+    /// What was to be kept has another digest than it was said to have.
+    #[error("the content has the digest `{found}`, not `{expected}`")]
+    OtherDigest {
+        /// What was said.
+        expected: orlop_types::Digest,
+        /// What it is.
+        found: orlop_types::Digest,
+    },
+    /// A file of the content store cannot be worked on.
+    #[error("cannot {action} `{}`", path.display())]
+    ContentFile {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: std::path::PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
     },
     /// A lock file cannot be used.
     #[error("cannot lock `{}`", path.display())]
@@ -211,24 +267,30 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Invalid(_)
             | Self::AmbiguousTag
             | Self::DigestTag
             | Self::DigestImport
             | Self::OperatingSystem(_)
             | Self::NoManifest
+            | Self::NoLayout { .. }
             | Self::LayerCount { .. }
-            | Self::LoadEntry { .. } => ErrorKind::InvalidInput,
-            Self::NoExport { .. } | Self::NoPlatform { .. } | Self::OtherPlatform { .. } => {
-                ErrorKind::NotFound
-            }
+            | Self::LoadEntry { .. }
+            | Self::OtherDigest { .. }
+            | Self::LongBlob { .. } => ErrorKind::InvalidInput,
+            Self::NotFound { .. }
+            | Self::NoBlob(_)
+            | Self::NoExport { .. }
+            | Self::NoPlatform { .. }
+            | Self::OtherPlatform { .. } => ErrorKind::NotFound,
             Self::Conflict(Conflict::ManyReferences { .. }) | Self::PruneRunning => {
                 ErrorKind::Conflict
             }
             Self::Conflict(_) => ErrorKind::InUse,
-            Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::Lock { source, .. } | Self::LoadFile { source, .. } => ErrorKind::of_io(source),
+            Self::Damaged { .. } | Self::DamagedBlob(_) => ErrorKind::Corrupt,
+            Self::Lock { source, .. }
+            | Self::LoadFile { source, .. }
+            | Self::ContentFile { source, .. } => ErrorKind::of_io(source),
             Self::Layer(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }

@@ -8,7 +8,7 @@ use orlop_types::image::ImageConfig;
 use orlop_types::reference::ImageReference;
 use orlop_types::{Digest, ImageId};
 
-use crate::{Error, Result};
+use crate::{Content, Error, Result};
 
 /// Hexadecimal digits of a full id.
 const FULL_ID_CHARS: usize = 64;
@@ -25,6 +25,12 @@ impl<'a> Images<'a> {
     #[must_use]
     pub fn new(store: &'a Store, layers: &'a LayerStore) -> Self {
         Self { store, layers }
+    }
+
+    /// The blobs of the store.
+    #[must_use]
+    pub fn content(&self) -> Content<'a> {
+        Content::new(self.store)
     }
 
     /// The image that a name means: a full id, else a reference, else the beginning of one id only.

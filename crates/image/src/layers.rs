@@ -30,6 +30,7 @@ impl Images<'_> {
             let chain: Vec<ChainId> = chain.into_iter().map(|layer| layer.chain_id).collect();
             removed.extend(self.remove_chain(&chain)?);
         }
+        self.content().remove_unneeded()?;
         Ok(removed)
     }
 

@@ -6,12 +6,18 @@
 //! that nothing needs: [`Images::unreferenced_layers`].
 
 mod child;
+mod content;
+mod content_pack;
 mod describe;
 mod error;
 mod glob;
 mod images;
 mod import;
 mod layers;
+mod layout;
+mod layout_blobs;
+mod layout_documents;
+mod layout_target;
 mod list;
 mod load;
 mod load_plan;
@@ -20,6 +26,9 @@ mod prune;
 mod remove;
 mod save;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod content_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod crash_tests;
@@ -31,16 +40,20 @@ mod load_tests;
 mod tests;
 
 pub use child::{ChildImage, target_reference};
+pub use content::{BlobReader, BlobWriter, Content, NewBlob};
+pub use content_pack::{LayerForm, compression_of};
 pub use describe::HistoryItem;
 pub use error::{Conflict, Error, LoadProblem};
 pub use images::Images;
 pub use import::{ImportOptions, Platform};
+pub use layout::{
+    LayerPacking, LayoutForm, LayoutImage, LayoutOptions, LayoutTarget, MediaTypes, SavePlan, WrittenImage,
+};
 pub use list::ImageSummary;
 pub use load::{LoadOptions, Loaded};
 pub use load_source::LoadSource;
 pub use prune::Pruned;
 pub use remove::{Removal, RemoveOptions};
-pub use save::SavePlan;
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -50,6 +50,7 @@ impl Images<'_> {
         for chain in &plan.chains {
             layers.extend(self.remove_chain(chain)?);
         }
+        self.content().remove_unneeded()?;
         removals.extend(layers.iter().map(|layer| Removal::Deleted(layer.to_string())));
         Ok((removals, layers))
     }

@@ -19,7 +19,7 @@ use crate::{Error, Images, ImportOptions, Removal, RemoveOptions};
 pub(crate) struct Fixture {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) store: Arc<Store>,
-    layers: LayerStore,
+    pub(crate) layers: LayerStore,
 }
 
 impl Fixture {

@@ -5,11 +5,15 @@
 //! what nothing needs any more. A layer is named by its [`DiffId`]: the same content on several parents
 //! has one packed form.
 
+use std::io;
+use std::path::Path;
+
 use orlop_types::{DiffId, Digest, ImageId};
 use rusqlite::params;
 
 use crate::database::{parsed, parsed_option};
-use crate::{Query, Result};
+use crate::store::{file, random_name};
+use crate::{Query, Result, Store};
 
 /// One blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,6 +205,16 @@ impl Query<'_> {
         )
     }
 
+    /// Says that no image has the manifest any more.
+    pub fn image_manifest_forget(&self, manifest: &Digest) -> Result<()> {
+        self.change(
+            "forget a manifest",
+            "DELETE FROM image_manifests WHERE manifest = ?1 OR from_index = ?1",
+            params![manifest.as_str()],
+        )
+        .map(drop)
+    }
+
     /// Notes that a blob, which has a row, is in a repository (`host/path`).
     pub fn blob_repository_put(&self, blob: &Digest, repository: &str, now: &str) -> Result<()> {
         self.change(
@@ -231,5 +245,18 @@ impl Query<'_> {
             params![blob.as_str(), repository],
         )
         .map(drop)
+    }
+}
+
+impl Store {
+    /// Moves a file that no row owns into the trash. It needs no trash row: what a cut leaves is still
+    /// a file that no row owns. One that is not there counts as done.
+    pub fn discard_file(&self, path: &Path) -> Result<()> {
+        match std::fs::rename(path, self.paths.trash().join(random_name())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(file("move to the trash", path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 }
