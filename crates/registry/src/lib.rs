@@ -1,4 +1,50 @@
 //! Registries: the OCI distribution protocol, credentials, and plain downloads.
 //!
-//! Asynchronous inside, blocking outside: every public method waits, and takes a callback for
-//! progress.
+//! Asynchronous inside, blocking outside: every public method waits, and a [`Watch`] carries its
+//! progress out and the wish to stop in. The runtime is private and starts with the first request.
+//!
+//! * [`Client`] holds settings, connections and tokens; [`Repository`] is one repository seen
+//!   through it: manifests, tags, [`BlobReader`] downloads that resume, uploads.
+//! * [`Client::download`] fetches plain addresses (`ADD https://…`, `import`, build contexts).
+//! * [`Credentials`] reads and writes `config.json` and talks to credential helpers.
+//! * [`manifest`], [`challenge`], [`config_file`], [`proxy`] parse foreign text with pure functions.
+//!
+//! Nothing that comes from a server is returned before it was verified, with two exceptions that
+//! their documentation names: bytes read from a [`BlobReader`] before its end, and plain downloads.
+
+pub mod challenge;
+mod client;
+pub mod config_file;
+mod credential;
+mod credentials;
+mod download;
+mod error;
+mod error_answer;
+mod exchange;
+mod fetch;
+mod helper;
+mod host;
+pub mod manifest;
+mod options;
+pub mod proxy;
+mod repository;
+mod runtime;
+mod search;
+mod tls;
+mod token;
+mod upload;
+mod verify;
+mod watch;
+
+pub use client::{Client, LoginOutcome};
+pub use credential::{Credential, decode_auth, encode_auth};
+pub use credentials::{Credentials, Stored};
+pub use download::{Download, DownloadBody, DownloadRequest};
+pub use error::{Error, Result};
+pub use fetch::{BlobReader, BlobRequest};
+pub use options::{ClientOptions, Limits, Retries, Timeouts};
+pub use repository::{FetchedManifest, ManifestHead, ManifestKey, Repository};
+pub use search::{SearchQuery, SearchResult};
+pub use upload::{BlobUpload, Pushed};
+pub use verify::Verifier;
+pub use watch::{Event, Watch};

@@ -15,6 +15,7 @@ pub mod mount;
 mod mount_flag;
 pub mod natural;
 pub mod network;
+pub mod platform;
 pub mod port;
 pub mod reference;
 pub mod signal;
@@ -23,3 +24,4 @@ mod words;
 
 pub use error::{ErrorKind, ParseError};
 pub use id::{ChainId, ContainerId, ContainerName, DiffId, Digest, ImageId, VolumeName};
+pub use platform::Platform;
