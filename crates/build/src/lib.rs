@@ -8,14 +8,17 @@
 //! A step is data, so that its digest can be a cache key. What a step makes is a layer of the ordinary
 //! layer store, so a build that is cut loses at most the steps that were running.
 
+mod builder;
 pub mod cancel;
 pub mod error;
 pub mod progress;
 pub mod request;
+pub mod run;
 pub mod step;
 
+pub use builder::Builder;
 pub use cancel::Cancel;
-pub use error::Error;
+pub use error::{Error, Location};
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
