@@ -1,10 +1,28 @@
 //! What can go wrong in a build.
 
+use std::sync::Arc;
+
 use orlop_types::ErrorKind;
 
 /// A build that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A build that cannot go on, in BuildKit's words.
+    #[error("{message}")]
+    Failed {
+        /// What sort of failure it is.
+        kind: ErrorKind,
+        /// One line.
+        message: String,
+    },
+    /// An instruction failed; the message is the cause's. [`Error::location`] says where.
+    #[error("{source}")]
+    At {
+        /// Where.
+        location: Box<Location>,
+        /// Why.
+        source: Box<Error>,
+    },
     /// Somebody ended the build.
     #[error("context canceled")]
     Cancelled,
@@ -25,11 +43,47 @@ pub enum Error {
     Volume(#[from] orlop_volume::Error),
 }
 
+/// Lines of a Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The Dockerfile's name as messages show it.
+    pub file: String,
+    /// Its text.
+    pub text: Arc<str>,
+    /// First line, from 1.
+    pub first: usize,
+    /// Last line.
+    pub last: usize,
+    /// The step's name (`[stage-1 2/4] RUN make`); empty where no step ran.
+    pub step: String,
+}
+
 impl Error {
+    /// A failure in BuildKit's words.
+    pub fn failed(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::Failed { kind, message: message.into() }
+    }
+
+    /// Input that is refused, in BuildKit's words.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::failed(ErrorKind::InvalidInput, message)
+    }
+
+    /// The instruction that failed.
+    #[must_use]
+    pub fn location(&self) -> Option<&Location> {
+        match self {
+            Self::At { location, .. } => Some(location),
+            _ => None,
+        }
+    }
+
     /// What sort of failure it is; decides exit codes and HTTP status.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Failed { kind, .. } => *kind,
+            Self::At { source, .. } => source.kind(),
             Self::Cancelled => ErrorKind::Conflict,
             Self::Layer(error) => error.kind(),
             Self::Meta(error) => error.kind(),
