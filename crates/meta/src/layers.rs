@@ -84,13 +84,14 @@ impl Query<'_> {
         self.rows("list layers", "SELECT * FROM layers", [], layer)
     }
 
-    /// Whether an image, a container or another layer stands on the layer.
+    /// Whether an image, a container, another layer or the build cache needs the layer.
     pub fn layer_is_used(&self, chain_id: &ChainId) -> Result<bool> {
         self.row(
             "look for a layer's users",
             "SELECT EXISTS (SELECT 1 FROM layers WHERE parent = ?1)
                  OR EXISTS (SELECT 1 FROM images WHERE top_layer = ?1)
-                 OR EXISTS (SELECT 1 FROM containers WHERE top_layer = ?1)",
+                 OR EXISTS (SELECT 1 FROM containers WHERE top_layer = ?1)
+                 OR EXISTS (SELECT 1 FROM build_cache WHERE layer = ?1)",
             params![chain_id.as_str()],
             |row| row.get(0),
         )

@@ -9,6 +9,7 @@
 //! * **Delete**: commit the row into the trash, rename into `trash/`, reap later
 //!   ([`Query::trash_insert`], [`Store::carry_out`]).
 
+mod build_cache;
 mod containers;
 mod content;
 mod database;
@@ -27,6 +28,7 @@ mod store;
 mod trash;
 mod volumes;
 
+pub use build_cache::{CacheKey, CacheReason, CacheRecord, CachedLayer};
 pub use containers::{ContainerRecord, ContainerState, ContainerStatus};
 pub use content::{ContentRecord, ImageManifest, LayerBlob};
 pub use database::{Dangling, Database, Durability, Query};

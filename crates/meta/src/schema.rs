@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 
 /// Migrations in order; the format's number is how many have run.
-pub(crate) const MIGRATIONS: [&str; 3] = [
+pub(crate) const MIGRATIONS: [&str; 5] = [
     r"
 CREATE TABLE settings (
     key        TEXT PRIMARY KEY,
@@ -186,6 +186,35 @@ CREATE TABLE blob_repositories (
     PRIMARY KEY (blob, repository)
 ) STRICT;
 ",
+    r"
+-- Layers that are kept for later builds, and the keys that lead to them.
+CREATE TABLE build_cache (
+    layer        TEXT PRIMARY KEY REFERENCES layers (chain_id) ON DELETE RESTRICT,
+    id           TEXT NOT NULL UNIQUE,
+    kind         TEXT NOT NULL,
+    description  TEXT NOT NULL,
+    created_at   TEXT NOT NULL,
+    last_used_ns INTEGER NOT NULL,
+    usage_count  INTEGER NOT NULL
+) STRICT;
+CREATE TABLE build_cache_keys (
+    key              TEXT PRIMARY KEY,
+    layer            TEXT NOT NULL REFERENCES build_cache (layer) ON DELETE CASCADE,
+    operation_digest TEXT,
+    operation        TEXT,
+    parent           TEXT,
+    inputs           TEXT,
+    made_ns          INTEGER NOT NULL
+) STRICT;
+CREATE INDEX build_cache_keys_by_layer ON build_cache_keys (layer);
+CREATE INDEX build_cache_keys_by_operation ON build_cache_keys (operation_digest, made_ns);
+CREATE INDEX build_cache_keys_by_parent ON build_cache_keys (parent, made_ns);
+",
+    r"
+-- `build-step`: the container of a RUN, which lists do not show.
+ALTER TABLE containers ADD COLUMN purpose TEXT NOT NULL DEFAULT 'container';
+CREATE INDEX containers_by_purpose ON containers (purpose) WHERE purpose <> 'container';
+",
 ];
 
 /// Newest format that this program reads and writes.
@@ -219,7 +248,8 @@ mod tests {
     /// A volume with a container that uses it, in a database of format 1.
     const FIRST_ROWS: &str = "
         INSERT INTO volumes VALUES ('db', 'local', NULL, NULL, 0, '2026-01-01T00:00:00Z');
-        INSERT INTO containers VALUES
+        INSERT INTO containers (id, name, image, image_id, top_layer, config, host_config, mounts, status, state,
+            created_at) VALUES
             ('c1', 'one', NULL, 'sha256:0', NULL, '{}', '{}', '[]', 'created', '{}', '2026-01-01T00:00:00Z');
         INSERT INTO container_volumes VALUES ('c1', 'db');";
 
