@@ -1,14 +1,14 @@
 //! Operations on images.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use orlop_types::ImageId;
 use orlop_types::filter::Filters;
 use serde_json::Value;
 
 use crate::{
-    Engine, HistoryItem, ImageRemoveOptions, ImageSummary, ImportOptions, LoadOptions, LoadSource,
-    Loaded, Removal, Result, SavePlan,
+    Engine, HistoryItem, ImageRemoveOptions, ImageSummary, ImportOptions, LayoutOptions,
+    LayoutTarget, LoadOptions, LoadSource, Loaded, Removal, Result, SavePlan, WrittenImage,
 };
 
 impl Engine {
@@ -37,18 +37,24 @@ impl Engine {
     }
 
     /// Finds the images that are to be saved, and checks that they can be.
-    pub fn image_plan_save(&self, names: &[String], platform: Option<&str>) -> Result<SavePlan> {
-        Ok(self.images().plan_save(names, platform)?)
+    pub fn image_plan_save(
+        &self,
+        names: &[String],
+        platform: Option<&str>,
+        options: LayoutOptions,
+    ) -> Result<SavePlan> {
+        Ok(self.images().plan_save(names, platform, options)?)
     }
 
-    /// Writes an archive of images; `progress` is told how many more bytes were written.
+    /// Writes images as an archive or an OCI layout; `progress` is told how many more bytes of layers
+    /// were worked on.
     pub fn image_save(
         &self,
         plan: &SavePlan,
-        output: &mut (dyn Write + Send),
+        target: LayoutTarget<'_>,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<()> {
-        Ok(self.images().save(plan, output, progress)?)
+    ) -> Result<Vec<WrittenImage>> {
+        Ok(self.images().save_to(plan, target, progress)?)
     }
 
     /// Lists images.

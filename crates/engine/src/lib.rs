@@ -54,8 +54,9 @@ pub use orlop_container::{
 };
 pub use orlop_container::{IpamRequest, NewNetwork};
 pub use orlop_image::{
-    HistoryItem, ImageSummary, ImportOptions, LoadOptions, LoadSource, Loaded, Platform, Removal,
-    RemoveOptions as ImageRemoveOptions, SavePlan,
+    HistoryItem, ImageSummary, ImportOptions, LayerPacking, LayoutForm, LayoutOptions,
+    LayoutTarget, LoadOptions, LoadSource, Loaded, Platform, Removal,
+    RemoveOptions as ImageRemoveOptions, SavePlan, WrittenImage,
 };
 pub use orlop_layer::ChangeKind;
 pub use orlop_meta::EventRecord;

@@ -92,14 +92,6 @@ pub enum Error {
         /// The directory.
         path: std::path::PathBuf,
     },
-    /// A kept file is not what its name says.
-    #[error("the kept content {expected} was changed on the disk: it is {found}")]
-    ChangedContent {
-        /// Its name.
-        expected: orlop_types::Digest,
-        /// What it is.
-        found: orlop_types::Digest,
-    },
     /// The image cannot be removed for now.
     #[error("conflict: {0}")]
     Conflict(Conflict),
@@ -290,6 +282,7 @@ impl Error {
             Self::Damaged { .. } | Self::DamagedBlob(_) => ErrorKind::Corrupt,
             Self::Lock { source, .. }
             | Self::LoadFile { source, .. }
+            | Self::SaveFile { source, .. }
             | Self::ContentFile { source, .. } => ErrorKind::of_io(source),
             Self::Layer(error) => error.kind(),
             Self::Store(error) => error.kind(),

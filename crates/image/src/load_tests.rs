@@ -11,7 +11,7 @@ use orlop_types::ErrorKind;
 use orlop_types::filter::Filters;
 use serde_json::{Value, json};
 
-use crate::{Error, Images, LoadOptions, LoadSource, Loaded, RemoveOptions};
+use crate::{Error, Images, LayoutOptions, LoadOptions, LoadSource, Loaded, RemoveOptions};
 
 struct Fixture {
     directory: tempfile::TempDir,
@@ -45,7 +45,7 @@ impl Fixture {
 
     fn save(&self, names: &[&str]) -> Vec<u8> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let plan = self.images().plan_save(&names, None).unwrap();
+        let plan = self.images().plan_save(&names, None, LayoutOptions::default()).unwrap();
         let mut archive = Vec::new();
         self.images().save(&plan, &mut archive, &|_| {}).unwrap();
         archive
@@ -318,9 +318,9 @@ fn a_saved_image_comes_back_with_its_id(driver: &'static str) {
     fixture.clear();
     let loaded = fixture.load(fixture.file(&archive)).unwrap();
     assert_eq!((loaded[0].id.digest(), loaded[0].names.len()), (&id, 0));
-    let missing = fixture.images().plan_save(&["nothing".to_owned()], None).unwrap_err();
+    let missing = fixture.images().plan_save(&["nothing".to_owned()], None, LayoutOptions::default()).unwrap_err();
     assert_eq!(missing.to_string(), "No such image: nothing");
-    let other = fixture.images().plan_save(&[id.to_string()], Some("linux/pdp11")).unwrap_err();
+    let other = fixture.images().plan_save(&[id.to_string()], Some("linux/pdp11"), LayoutOptions::default()).unwrap_err();
     assert_eq!(other.to_string(), "no suitable export target found for platform linux/pdp11");
 }
 

@@ -139,9 +139,21 @@ pub struct Load {
 /// `save`
 #[derive(Debug, Args)]
 pub struct Save {
-    /// File to write instead of standard output
+    /// File (or directory, with `oci-dir`) to write instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<String>,
+    /// Form: an archive that is both, one that is only `oci` or `docker`, or a directory (`oci-dir`)
+    #[arg(
+        long,
+        value_name = "both|oci|docker|oci-dir",
+        default_value = "both",
+        hide_default_value = true
+    )]
+    pub format: String,
+    /// Compression of layers: `none`, `gzip`, `zstd`, also with a level; if not given, layers are
+    /// written as they came where that is kept
+    #[arg(long, value_name = "METHOD[:LEVEL]")]
+    pub compression: Option<String>,
     /// Platform of the images, as `os[/architecture[/variant]]`
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,

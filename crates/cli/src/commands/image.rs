@@ -6,7 +6,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use orlop_engine::{
-    ImageRemoveOptions, ImportOptions, InspectKind, LoadOptions, LoadSource, Removal,
+    ImageRemoveOptions, ImportOptions, InspectKind, LayerPacking, LayoutForm, LayoutOptions,
+    LayoutTarget, LoadOptions, LoadSource, Removal,
 };
 use orlop_types::size::human_size;
 use serde_json::Value;
@@ -156,16 +157,55 @@ fn standard_input() -> Result<File, Failure> {
 }
 
 fn save(session: &mut Session<'_, '_>, args: &Save) -> Outcome {
-    let path = args.output.as_deref();
-    output_file::refuse_terminal(path)?;
+    let (form, is_directory) = save_format(&args.format)?;
+    let packing = match args.compression.as_deref() {
+        None => LayerPacking::Kept,
+        Some(text) => layer_packing(text)?,
+    };
+    let options = LayoutOptions { form, packing, ..LayoutOptions::default() };
+    let path = args.output.as_deref().filter(|path| !path.is_empty());
     let engine = session.engine;
-    let plan = engine.image_plan_save(&args.names, args.platform.as_deref())?;
+    if is_directory {
+        let Some(path) = path else {
+            return Err(Failure::new("a directory cannot be written to standard output")
+                .with_hint("name one: `--output DIRECTORY`"));
+        };
+        let plan = engine.image_plan_save(&args.names, args.platform.as_deref(), options)?;
+        let progress = Progress::bytes("Saving", Some(plan.total_bytes()), Show::Auto);
+        let target = LayoutTarget::Directory(Path::new(path));
+        let saved = engine.image_save(&plan, target, &|bytes| progress.add(bytes));
+        drop(progress);
+        return saved.map(|_| 0).map_err(Failure::from);
+    }
+    output_file::refuse_terminal(path)?;
+    let plan = engine.image_plan_save(&args.names, args.platform.as_deref(), options)?;
     let progress = Progress::bytes("Saving", Some(plan.total_bytes()), Show::Auto);
     let result = output_file::write(&mut session.streams, path, "failed to save image", |file| {
-        engine.image_save(&plan, file, &|bytes| progress.add(bytes)).map_err(Failure::from)
+        let target = LayoutTarget::Tar(file);
+        engine.image_save(&plan, target, &|bytes| progress.add(bytes)).map_err(Failure::from)
     });
     drop(progress);
-    result.map(|()| 0)
+    result.map(|_| 0)
+}
+
+/// What `--format` means, and whether it is a directory. Podman's words are understood as well.
+fn save_format(text: &str) -> Result<(LayoutForm, bool), Failure> {
+    Ok(match text {
+        "both" => (LayoutForm::Both, false),
+        "oci" | "oci-archive" => (LayoutForm::Oci, false),
+        "docker" | "docker-archive" => (LayoutForm::Docker, false),
+        "oci-dir" => (LayoutForm::Oci, true),
+        _ => {
+            let why = format!("format `{text}` is not `both`, `oci`, `docker` or `oci-dir`");
+            return Err(Failure::new(why));
+        }
+    })
+}
+
+/// A method with a level is what the user wants exactly; without, a kept form of the method will do.
+fn layer_packing(text: &str) -> Result<LayerPacking, Failure> {
+    let packing = text.parse().map_err(orlop_engine::Error::from)?;
+    Ok(if text.contains(':') { LayerPacking::Exactly(packing) } else { LayerPacking::By(packing) })
 }
 
 fn remove(session: &mut Session<'_, '_>, args: &RemoveImages) -> Outcome {
