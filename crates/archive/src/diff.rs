@@ -19,24 +19,39 @@ use crate::name::{WHITEOUT, join};
 use crate::write::{Step, TarWriter, at, is_gone, is_portable, list_or_nothing, walk};
 use crate::{Error, Result};
 
+/// What an upper directory held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upper {
+    /// Objects, deletions included.
+    pub entries: u64,
+    /// Where deletions are.
+    pub whiteouts: Vec<Vec<u8>>,
+}
+
 /// Writes what an overlay's upper directory changed.
-pub fn upper<W: Write>(top: BorrowedFd<'_>, tar: &mut TarWriter<W>) -> Result<()> {
-    walk(top, b"", |step| match step {
-        Step::Directory { path, fd, stat } => {
-            refuse_reserved(path)?;
-            tar.directory(path, fd, stat)?;
-            let opaque =
-                xattr::get(fd, c"trusted.overlay.opaque").map_err(|error| at(path, error))?;
-            if opaque.as_deref() == Some(b"y") { tar.opaque(path) } else { Ok(()) }
-        }
-        Step::File { path, parent, name, stat } => {
-            refuse_reserved(path)?;
-            if is_whiteout(stat) {
-                return tar.whiteout(crate::name::split(path).0, name);
+pub fn upper<W: Write>(top: BorrowedFd<'_>, tar: &mut TarWriter<W>) -> Result<Upper> {
+    let mut upper = Upper::default();
+    walk(top, b"", |step| {
+        upper.entries += 1;
+        match step {
+            Step::Directory { path, fd, stat } => {
+                refuse_reserved(path)?;
+                tar.directory(path, fd, stat)?;
+                let opaque =
+                    xattr::get(fd, c"trusted.overlay.opaque").map_err(|error| at(path, error))?;
+                if opaque.as_deref() == Some(b"y") { tar.opaque(path) } else { Ok(()) }
             }
-            tar.file(path, parent, name, stat)
+            Step::File { path, parent, name, stat } => {
+                refuse_reserved(path)?;
+                if is_whiteout(stat) {
+                    upper.whiteouts.push(path.to_vec());
+                    return tar.whiteout(crate::name::split(path).0, name);
+                }
+                tar.file(path, parent, name, stat)
+            }
         }
-    })
+    })?;
+    Ok(upper)
 }
 
 /// Whether it is a deletion as the overlay file system stores it.

@@ -19,6 +19,7 @@ use tar_core::{EntryType, HEADER_SIZE, HeaderError, SparseEntry};
 
 use crate::error::shown;
 use crate::name::{WHITEOUT, WHITEOUT_OPAQUE, join};
+use crate::skeleton::SkeletonWriter;
 use crate::{Error, Result};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -43,6 +44,9 @@ pub struct TarWriter<W> {
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
     holes: Holes,
+    /// Keeps what gives the tar back, when the tree that is written is itself a layer's content.
+    record: Option<SkeletonWriter>,
+    file_bytes: u64,
 }
 
 /// How holes of files are written.
@@ -63,7 +67,15 @@ impl<W: Write> TarWriter<W> {
             links: HashMap::new(),
             buffer: vec![0; BUFFER_BYTES],
             holes: Holes::Zeros,
+            record: None,
+            file_bytes: 0,
         }
+    }
+
+    /// Begins an archive of a layer's own content, whose skeleton is written beside it: names in the
+    /// archive must be the paths below `diff`.
+    pub fn recording(output: W, record: SkeletonWriter) -> Self {
+        Self { record: Some(record), ..Self::new(output, Times::Seconds) }
     }
 
     /// Chooses how holes are written.
@@ -74,9 +86,25 @@ impl<W: Write> TarWriter<W> {
 
     /// Ends the archive.
     pub fn finish(mut self) -> Result<W> {
-        self.output.write_all(&[0; 2 * HEADER_SIZE]).map_err(Error::Write)?;
+        self.put(&[0; 2 * HEADER_SIZE])?;
         self.output.flush().map_err(Error::Write)?;
+        if let Some(record) = self.record {
+            record.finish()?;
+        }
         Ok(self.output)
+    }
+
+    /// Length of the regular files and symbolic links written so far, hard links once.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Writes what is not the content of a file.
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(record) = &mut self.record {
+            record.raw(bytes)?;
+        }
+        self.output.write_all(bytes).map_err(Error::Write)
     }
 
     fn header(&self, path: &[u8], kind: EntryType, stat: &Stat) -> Result<EntryBuilder> {
@@ -96,7 +124,8 @@ impl<W: Write> TarWriter<W> {
     }
 
     fn emit(&mut self, mut builder: EntryBuilder) -> Result<()> {
-        self.output.write_all(&builder.finish_bytes()).map_err(Error::Write)
+        let bytes = builder.finish_bytes();
+        self.put(&bytes)
     }
 
     /// Adds an empty file, as whiteouts are.
@@ -171,6 +200,7 @@ impl<W: Write> TarWriter<W> {
                 Err(error) => return Err(at(path, error.into())),
             };
             builder.link_name(target.as_bytes());
+            self.file_bytes += target.as_bytes().len() as u64;
         } else if kind != FileType::Fifo {
             let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
             builder.device(major, minor).map_err(represent)?;
@@ -228,6 +258,12 @@ impl<W: Write> TarWriter<W> {
         let attributes = xattr::all(file.as_fd()).map_err(|error| at(path, error))?;
         add_attributes(&mut builder, &attributes);
         self.emit(builder)?;
+        self.file_bytes += size;
+        if stored > 0
+            && let Some(record) = &mut self.record
+        {
+            record.content(path, pieces)?;
+        }
         for piece in pieces {
             if map.is_some() {
                 file.seek(io::SeekFrom::Start(piece.offset)).map_err(|error| at(path, error))?;
@@ -236,7 +272,7 @@ impl<W: Write> TarWriter<W> {
         }
         let padding =
             usize::try_from(stored.next_multiple_of(HEADER_SIZE as u64) - stored).unwrap_or(0);
-        self.output.write_all(&[0; HEADER_SIZE][..padding]).map_err(Error::Write)
+        self.put(&[0; HEADER_SIZE][..padding])
     }
 
     /// Writes so many bytes of a file from where it stands.
@@ -245,6 +281,10 @@ impl<W: Write> TarWriter<W> {
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(BUFFER_BYTES);
             let got = file.read(&mut self.buffer[..want]).map_err(|error| at(path, error))?;
+            if got == 0 && self.record.is_some() {
+                let error = io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter");
+                return Err(at(path, error));
+            }
             if got == 0 {
                 // A running container may shorten it meanwhile; the header has promised the length.
                 self.buffer[..want].fill(0);

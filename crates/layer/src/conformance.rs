@@ -167,7 +167,7 @@ fn an_opaque_root_hides_all_below(fixture: &Fixture) {
 }
 
 /// Paths of the engine's own that an image without them gets.
-const INIT: [&str; 13] = [
+pub(crate) const INIT: [&str; 13] = [
     ".dockerenv",
     "dev",
     "dev/console",

@@ -50,9 +50,9 @@ pub struct ImportOptions<'a> {
 /// A layer that is unpacked and not yet part of the store. Dropping it removes it.
 #[derive(Debug)]
 pub struct Unpacked {
-    staged: StagedDirectory,
-    diff_id: DiffId,
-    stats: ExtractStats,
+    pub(crate) staged: StagedDirectory,
+    pub(crate) diff_id: DiffId,
+    pub(crate) stats: ExtractStats,
 }
 
 impl Unpacked {

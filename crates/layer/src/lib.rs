@@ -12,6 +12,7 @@ mod import;
 mod init;
 mod overlay;
 mod prune;
+mod seal;
 mod store;
 mod tar;
 mod vfs;
@@ -23,6 +24,8 @@ mod conformance_import;
 #[cfg(test)]
 mod conformance_tar;
 #[cfg(test)]
+mod seal_tests;
+#[cfg(test)]
 mod testing;
 
 pub use choose::{Chosen, choose};
@@ -31,6 +34,7 @@ pub use error::Error;
 pub use import::{ImportOptions, Layer, Unpacked, chain_id};
 pub use orlop_archive::changes::{ChangeKind, Changes};
 pub use overlay::OverlayDriver;
+pub use seal::NewLayer;
 pub use store::{LayerStore, NewWritable};
 pub use vfs::VfsDriver;
 
