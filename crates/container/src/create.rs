@@ -101,6 +101,7 @@ impl Containers<'_> {
             mounts: serde_json::to_value(&mounts).map_err(|error| damaged(&error))?,
             state: ContainerState::default(),
             created_at: now_text(),
+            purpose: orlop_meta::Purpose::Container,
         };
         match self.build(record, name.is_some(), &image, &mounts, &volumes, &connections) {
             Ok(()) => Ok(Created { id, warnings }),

@@ -184,7 +184,8 @@ impl Containers<'_> {
                         choose_ports(query, container, requests, &one.network).map_err(set_up)?;
                 }
                 query.endpoint_insert(&endpoint)?;
-                query.event_insert(&network_event(&one.network, "connect", Some(&container.id)))?;
+                let event = network_event(&one.network, "connect", Some(&container.id));
+                query.event_insert(&event.about(container))?;
                 state.endpoints.push(endpoint.plan);
             }
             state.resolver = self.resolver(container, &wanted);
@@ -430,7 +431,7 @@ pub(crate) fn release(query: &Query<'_>, container: &ContainerRecord, time_ns: i
         if let Some(network) = query.network(&endpoint.network)? {
             let mut event = network_event(&network, "disconnect", Some(&container.id));
             event.time_ns = time_ns;
-            query.event_insert(&event)?;
+            query.event_insert(&event.about(container))?;
         }
     }
     Ok(query.endpoints_delete(&container.id)?)

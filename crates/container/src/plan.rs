@@ -63,6 +63,7 @@ impl Containers<'_> {
             health: crate::health::health_plan(config),
             runtime: runtime_choice(&container.host_config.runtime)?,
             finish: self.finish_command(&container.id),
+            ends_with_starter: container.purpose == orlop_meta::Purpose::BuildStep,
         })
     }
 

@@ -40,6 +40,7 @@ pub(crate) fn container_event(container: &ContainerRecord, action: &str, time_ns
         actor: container.id.as_str().to_owned(),
         attributes,
     }
+    .about(container)
 }
 
 /// What a look at a container came to.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use orlop_meta::{ContainerRecord, ContainerStatus};
+use orlop_meta::{ContainerRecord, ContainerStatus, Purpose};
 use orlop_runtime::cgroup::{ContainerCgroup, is_unified};
 use orlop_types::ContainerId;
 use serde_json::{Value, json};
@@ -80,7 +80,8 @@ impl Containers<'_> {
         let containers = self
             .store
             .read(|query| if all { query.containers() } else { query.containers_active() })?;
-        Ok(containers.iter().map(|container| self.stats_of(container)).collect())
+        let containers = containers.iter().filter(|it| it.purpose == Purpose::Container);
+        Ok(containers.map(|container| self.stats_of(container)).collect())
     }
 
     fn stats_of(&self, container: &ContainerRecord) -> ContainerStats {

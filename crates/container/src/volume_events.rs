@@ -61,4 +61,5 @@ fn event(container: &ContainerRecord, entry: &MountEntry, action: &str, time_ns:
         actor: entry.source.clone(),
         attributes,
     }
+    .about(container)
 }

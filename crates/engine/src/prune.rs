@@ -75,6 +75,7 @@ fn is_candidate(container: &ContainerRecord, filters: &Filters, until: Option<Ti
     let none = BTreeMap::new();
     let created = container.created_at.parse::<Timestamp>().ok();
     !container.state.status.is_active()
+        && container.purpose == orlop_meta::Purpose::Container
         && filters.matches_labels(container.config.labels.as_ref().unwrap_or(&none))
         && until.is_none_or(|until| created.is_some_and(|created| created <= until))
 }

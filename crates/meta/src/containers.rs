@@ -69,6 +69,40 @@ impl std::str::FromStr for ContainerStatus {
     }
 }
 
+/// What a container is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Somebody's container.
+    #[default]
+    Container,
+    /// One step of a build: lists and events do not show it, and it ends with its builder.
+    BuildStep,
+}
+
+impl Purpose {
+    /// The word in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::BuildStep => "build-step",
+        }
+    }
+}
+
+impl std::str::FromStr for Purpose {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Ok(match text {
+            "container" => Self::Container,
+            "build-step" => Self::BuildStep,
+            _ => return Err(ParseError::new(format!("invalid purpose of a container `{text}`"))),
+        })
+    }
+}
+
 /// What a container is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -126,6 +160,8 @@ pub struct ContainerRecord {
     pub state: ContainerState,
     /// RFC 3339 time.
     pub created_at: String,
+    /// What it is for.
+    pub purpose: Purpose,
 }
 
 fn container(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContainerRecord> {
@@ -142,6 +178,7 @@ fn container(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContainerRecord> {
         mounts: json(row, "mounts")?,
         state,
         created_at: row.get("created_at")?,
+        purpose: parsed(row, "purpose")?,
     })
 }
 
@@ -151,8 +188,9 @@ impl Query<'_> {
         self.change(
             "add a container",
             "INSERT INTO containers
-                 (id, name, image, image_id, top_layer, config, host_config, mounts, status, state, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 (id, name, image, image_id, top_layer, config, host_config, mounts, status, state, created_at,
+                  purpose)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
                 container.id.as_str(),
                 container.name.as_str(),
@@ -164,7 +202,8 @@ impl Query<'_> {
                 to_json("a container", &container.mounts)?,
                 container.state.status.as_str(),
                 to_json("a container", &container.state)?,
-                container.created_at
+                container.created_at,
+                container.purpose.as_str()
             ],
         )
         .map(drop)
@@ -190,17 +229,18 @@ impl Query<'_> {
         )
     }
 
-    /// Containers whose id begins with `prefix`, two at most.
+    /// Containers whose id begins with `prefix`, two at most; steps of builds are not among them.
     pub fn containers_by_prefix(&self, prefix: &str) -> Result<Vec<ContainerRecord>> {
         self.rows(
             "look up a container",
-            "SELECT * FROM containers WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2",
+            "SELECT * FROM containers WHERE id >= ?1 AND id < ?1 || 'g' AND purpose = 'container'
+             LIMIT 2",
             params![prefix],
             container,
         )
     }
 
-    /// Every container, newest first.
+    /// Every container, newest first, those of builds too.
     pub fn containers(&self) -> Result<Vec<ContainerRecord>> {
         self.rows(
             "list containers",
@@ -216,6 +256,16 @@ impl Query<'_> {
             "list running containers",
             "SELECT * FROM containers WHERE status IN ('running', 'paused', 'restarting')
              ORDER BY created_at DESC, id",
+            [],
+            container,
+        )
+    }
+
+    /// Containers that are steps of builds.
+    pub fn containers_of_builds(&self) -> Result<Vec<ContainerRecord>> {
+        self.rows(
+            "list steps of builds",
+            "SELECT * FROM containers WHERE purpose = 'build-step'",
             [],
             container,
         )

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::params;
 
+use crate::containers::{ContainerRecord, Purpose};
 use crate::database::{json, to_json};
 use crate::{Query, Result};
 
@@ -15,7 +16,8 @@ const KEPT_EVENTS: i64 = 10_000;
 pub struct NewEvent {
     /// Nanoseconds since 1970.
     pub time_ns: i64,
-    /// `container`, `image`, `volume`, `network`, …
+    /// `container`, `image`, `volume`, `network`, …; empty where nobody is to know
+    /// ([`NewEvent::about`]).
     pub kind: &'static str,
     /// What happened, for instance `create`.
     pub action: String,
@@ -23,6 +25,18 @@ pub struct NewEvent {
     pub actor: String,
     /// Further facts.
     pub attributes: BTreeMap<String, String>,
+}
+
+impl NewEvent {
+    /// The event, which is about this container as well: what happens to a step of a build is not
+    /// told.
+    #[must_use]
+    pub fn about(mut self, container: &ContainerRecord) -> Self {
+        if container.purpose == Purpose::BuildStep {
+            self.kind = "";
+        }
+        self
+    }
 }
 
 /// An event from the log.
@@ -54,8 +68,11 @@ pub struct EventFilter {
 }
 
 impl Query<'_> {
-    /// Appends an event.
+    /// Appends an event, unless it is one that is not told.
     pub fn event_insert(&self, event: &NewEvent) -> Result<()> {
+        if event.kind.is_empty() {
+            return Ok(());
+        }
         self.change(
             "log an event",
             "INSERT INTO events (time_ns, kind, action, actor, attributes) VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -29,7 +29,7 @@ mod trash;
 mod volumes;
 
 pub use build_cache::{CacheKey, CacheReason, CacheRecord, CachedLayer};
-pub use containers::{ContainerRecord, ContainerState, ContainerStatus};
+pub use containers::{ContainerRecord, ContainerState, ContainerStatus, Purpose};
 pub use content::{ContentRecord, ImageManifest, LayerBlob};
 pub use database::{Dangling, Database, Durability, Query};
 pub use error::{Error, Refusal};

@@ -92,11 +92,11 @@ fn listing(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContainerListing> {
 }
 
 impl Query<'_> {
-    /// Containers as lists show them, newest first.
+    /// Containers as lists show them, newest first; steps of builds are not among them.
     pub fn containers_listed(&self, which: Listed) -> Result<Vec<ContainerListing>> {
         let filter = match which {
-            Listed::All => "",
-            Listed::Active => "WHERE status IN ('running', 'paused', 'restarting')",
+            Listed::All => "WHERE purpose = 'container'",
+            Listed::Active => "WHERE purpose = 'container' AND status IN ('running', 'paused', 'restarting')",
         };
         // Sorted here: SQLite would write whole rows, documents and all, to a temporary file.
         let mut rows = self.rows("list containers", &format!("{COLUMNS} {filter}"), [], listing)?;

@@ -12,6 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -108,6 +109,22 @@ impl Client {
             }
             if !self.fill()? {
                 return Ok(None);
+            }
+        }
+    }
+
+    /// Like [`Client::receive`], but waits no longer than `limit` for something to arrive.
+    pub fn receive_within(&mut self, limit: Duration) -> Result<Poll<Option<Event>>, Error> {
+        loop {
+            if let Some(event) = self.buffered_event()? {
+                return Ok(Poll::Ready(Some(event)));
+            }
+            let ready = orlop_sys::process::wait_readable(self.stream.as_fd(), Some(limit));
+            if !ready.map_err(Error::stream("wait for the monitor"))? {
+                return Ok(Poll::Pending);
+            }
+            if !self.fill()? {
+                return Ok(Poll::Ready(None));
             }
         }
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::health::HealthPlan;
 
 /// Version of the plan's format.
-pub const PLAN_VERSION: u32 = 3;
+pub const PLAN_VERSION: u32 = 4;
 
 /// Everything that the monitor needs to run one container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,6 +56,9 @@ pub struct Plan {
     /// Command that the monitor runs, detached, when the container has ended and nobody attached
     /// has taken over (it folds the end into the database and removes an auto-remove container).
     pub finish: Vec<String>,
+    /// Whether the container is killed when the command that started it, and stays attached, has
+    /// gone away: nobody else waits for a step of a build.
+    pub ends_with_starter: bool,
 }
 
 /// Which implementation of [`crate::Runtime`] runs the container.
@@ -126,11 +129,38 @@ pub enum MountSource {
     },
     /// The small init program (`--init`).
     Init,
+    /// A file that exists in memory only: secrets and scripts of a build.
+    Content(FileContent),
     /// `/dev/shm` of a running process, given its pid on the host.
     SharedMemory {
         /// The process.
         pid: i32,
     },
+}
+
+/// A file that is made for one container, on a tmpfs of its monitor's.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileContent {
+    /// What is in it; may be secret.
+    pub bytes: Vec<u8>,
+    /// Permissions.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Whether it may be executed from there.
+    pub executable: bool,
+}
+
+impl std::fmt::Debug for FileContent {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("FileContent")
+            .field("bytes", &format_args!("{} bytes", self.bytes.len()))
+            .field("mode", &format_args!("{:o}", self.mode))
+            .finish_non_exhaustive()
+    }
 }
 
 /// A process inside a container: the first one, or one that `exec` adds.

@@ -330,6 +330,7 @@ fn source_name(mount: &PlannedMount) -> String {
         MountSource::Image { .. } => "image".to_owned(),
         MountSource::Init => "init".to_owned(),
         MountSource::SharedMemory { .. } => "shm".to_owned(),
+        MountSource::Content(_) => "content".to_owned(),
     }
 }
 

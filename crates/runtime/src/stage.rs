@@ -60,7 +60,10 @@ pub(crate) fn prepare(plan: &Plan) -> Result<Prepared, StartError> {
         MountSource::Bind { path, subpath, recursive } => {
             prepare_bind(mount, path, subpath.as_deref(), *recursive).map(Some)
         }
-        MountSource::Tmpfs { .. } | MountSource::Filesystem { .. } | MountSource::Init => Ok(None),
+        MountSource::Tmpfs { .. }
+        | MountSource::Filesystem { .. }
+        | MountSource::Init
+        | MountSource::Content(_) => Ok(None),
         MountSource::SharedMemory { pid } => own::shared_memory(*pid).map(Some),
         MountSource::Image { recipe, .. } => {
             Ok(Some(mount::mount_rootfs(recipe).map_err(Error::from)?))
@@ -256,6 +259,7 @@ impl Prepared {
                     stage_part(planned, whole, filesystem, subpath.as_deref(), &target)?;
                 }
                 (MountSource::Init, _) => own::init(&target)?,
+                (MountSource::Content(content), _) => own::content(&target, content)?,
                 (_, Some(mount)) => attach_to_new(&mount, &target)?,
                 (_, None) => {
                     staged.push(None);

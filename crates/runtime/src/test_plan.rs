@@ -28,5 +28,6 @@ pub(crate) fn plan(run_dir: &Path) -> Plan {
         shared: Default::default(),
         runtime: RuntimeChoice::Builtin,
         finish: Vec::new(),
+        ends_with_starter: false,
     }
 }

@@ -183,6 +183,7 @@ impl Container {
             shared: Default::default(),
             runtime: RuntimeChoice::Builtin,
             finish: vec!["/bin/touch".into(), self.path("finished").display().to_string()],
+            ends_with_starter: false,
         }
     }
 

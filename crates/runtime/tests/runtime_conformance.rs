@@ -70,6 +70,7 @@ impl Container {
             shared: Default::default(),
             runtime: choice,
             finish: Vec::new(),
+            ends_with_starter: false,
             container,
         };
         Self { directory, plan, staged: Vec::new(), runtime }

@@ -62,6 +62,7 @@ impl Fixture {
             mounts: serde_json::Value::Null,
             state: ContainerState::default(),
             created_at: "2026-01-01T00:00:00Z".to_owned(),
+            purpose: orlop_meta::Purpose::Container,
         };
         self.store
             .write(Durability::Lazy, |query| {

@@ -108,6 +108,8 @@ pub(super) struct Serving<'a> {
     /// The terminal's new size, until somebody asks.
     resized: Option<(u16, u16)>,
     taken_over: bool,
+    /// Whether [`Serving::end_with_starter`] has done its work.
+    is_killed: bool,
     /// Somebody else's file to wake up for.
     also: Option<OwnedFd>,
     scratch: Vec<u8>,
@@ -129,6 +131,7 @@ impl<'a> Serving<'a> {
             announced: None,
             resized: None,
             taken_over: false,
+            is_killed: false,
             also: None,
             scratch: vec![0; PAYLOAD_MAX_BYTES],
         }
@@ -172,7 +175,23 @@ impl<'a> Serving<'a> {
             limit = Some(limit.map_or(due, |limit| limit.min(due)));
         }
         self.step(Some(wake), prober, limit)?;
+        self.end_with_starter();
         Ok(false)
+    }
+
+    /// Kills a container that nobody waits for any more, if its plan says so.
+    fn end_with_starter(&mut self) {
+        let is_left = self.plan.ends_with_starter && self.clients.is_empty();
+        if !is_left || self.ended.is_some() || self.is_killed {
+            return;
+        }
+        self.is_killed = true;
+        let killed = process::PidFd::open(self.init_pid)
+            .and_then(|first| first.send_signal(libc::SIGKILL))
+            .map_err(Error::stream("kill a container whose starter is gone"));
+        if let Err(error) = killed {
+            tracing::error!(error = one_line(&error), "monitor");
+        }
     }
 
     /// Serves commands while there is no container.

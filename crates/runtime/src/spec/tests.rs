@@ -34,6 +34,7 @@ fn plan(config: HostConfig) -> Plan {
         shared: Default::default(),
         runtime: RuntimeChoice::Builtin,
         finish: Vec::new(),
+        ends_with_starter: false,
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use crate::StartError;
 use crate::cgroup::Hierarchies;
 use crate::error::Error;
+use crate::plan::FileContent;
 
 /// Where shared memory is.
 const SHARED_MEMORY: &str = "/dev/shm";
@@ -38,14 +39,51 @@ pub(super) fn shared_memory(pid: i32) -> Result<OwnedFd, StartError> {
 /// Mounts the init program, read-only, on a new file. It comes from memory: a run directory may be on
 /// a file system from which nothing can be executed.
 pub(super) fn init(target: &Path) -> Result<(), StartError> {
-    let whole = target.with_extension("init");
-    let tmpfs = mount::new_tmpfs(&["mode=0755", "nosuid", "nodev", "size=64k"]);
+    let program = orlop_sys::init::PROGRAM;
+    let what = MemoryFile { bytes: program, mode: 0o755, owner: None, executable: true };
+    in_memory(target, "docker-init", &what)
+}
+
+/// Mounts a file, read-only, that has never been anywhere but in memory.
+pub(super) fn content(target: &Path, content: &FileContent) -> Result<(), StartError> {
+    let what = MemoryFile {
+        bytes: &content.bytes,
+        mode: content.mode,
+        owner: Some((content.uid, content.gid)),
+        executable: content.executable,
+    };
+    in_memory(target, "content", &what)
+}
+
+/// What [`in_memory`] makes.
+struct MemoryFile<'a> {
+    bytes: &'a [u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+    executable: bool,
+}
+
+fn in_memory(target: &Path, name: &str, what: &MemoryFile<'_>) -> Result<(), StartError> {
+    let whole = target.with_extension("memory");
+    let size = format!("size={}k", 64 + what.bytes.len() / 1024);
+    let mut options = vec!["mode=0755", "nosuid", "nodev", size.as_str()];
+    if !what.executable {
+        options.push("noexec");
+    }
+    // Out of the swap as well, where the kernel can (6.4).
+    let unswapped: Vec<&str> = options.iter().copied().chain(["noswap"]).collect();
+    let tmpfs = mount::new_tmpfs(&unswapped).or_else(|_| mount::new_tmpfs(&options));
     std::fs::create_dir(&whole).map_err(Error::file("make", &whole))?;
     mount::attach(tmpfs.map_err(Error::from)?, &whole).map_err(Error::from)?;
-    let path = whole.join("docker-init");
+    let path = whole.join(name);
     let write = || -> io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).mode(0o755).open(&path)?;
-        file.write_all(orlop_sys::init::PROGRAM)
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(what.bytes)?;
+        if let Some((uid, gid)) = what.owner {
+            std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
+        }
+        // After the owner, whose change takes bits away; and the umask does not count.
+        Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(what.mode & 0o7777))?)
     };
     write().map_err(Error::file("write", &path))?;
     let part = mount::clone_tree(CWD, &path, Reach::Top).map_err(Error::from)?;

@@ -75,7 +75,10 @@ pub fn open(planned: &PlannedMount) -> Result<Option<ViewMount>, StartError> {
     let planned = PlannedMount { propagation: String::new(), ..planned.clone() };
     let mut shared_mount = None;
     let (mount, part) = match &planned.source {
-        MountSource::Tmpfs { .. } | MountSource::Init | MountSource::SharedMemory { .. } => {
+        MountSource::Tmpfs { .. }
+        | MountSource::Init
+        | MountSource::Content(_)
+        | MountSource::SharedMemory { .. } => {
             return Ok(None);
         }
         MountSource::Bind { path, subpath, recursive } => {
