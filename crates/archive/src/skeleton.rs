@@ -249,3 +249,48 @@ impl Content {
         Ok(written)
     }
 }
+
+/// Whether every file that the tar's contents are taken from is there and long enough: what can be
+/// seen without reading them.
+pub fn looks_whole(layer: &Root) -> Result<bool> {
+    let (file, length) = open(layer)?;
+    let mut input = zstd::Decoder::new(BufReader::new(file)).map_err(fail("read"))?;
+    let files = layer.descend("diff")?;
+    let replaced = if layer.exists(REPLACED)? { Some(layer.descend(REPLACED)?) } else { None };
+    let (mut number, mut seen) = (0_u64, 0_u64);
+    let mut raw = vec![0; RAW_MAX_BYTES];
+    loop {
+        match read_number::<1>(&mut input)? as u8 {
+            RAW => {
+                let length = read_number::<4>(&mut input)? as usize;
+                let Some(raw) = raw.get_mut(..length) else { return Ok(false) };
+                input.read_exact(raw).map_err(fail("read"))?;
+                seen += length as u64;
+            }
+            CONTENT => {
+                let content = Content::read(&mut input)?;
+                if !content.is_there(number, &files, replaced.as_ref())? {
+                    return Ok(false);
+                }
+                number += 1;
+                seen += content.pieces.iter().map(|(_, length)| length).sum::<u64>();
+            }
+            END => return Ok(seen == length),
+            _ => return Ok(false),
+        }
+    }
+}
+
+impl Content {
+    fn is_there(&self, number: u64, files: &Root, replaced: Option<&Root>) -> Result<bool> {
+        let number = number.to_string();
+        let stat = match replaced {
+            Some(replaced) if replaced.exists(&number)? => replaced.lstat(&number),
+            _ => files.lstat(Path::new(OsStr::from_bytes(&self.path))),
+        };
+        let Ok(stat) = stat else { return Ok(false) };
+        let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+        let end = self.pieces.iter().map(|(offset, length)| offset.saturating_add(*length)).max();
+        Ok(is_file && u64::try_from(stat.st_size).unwrap_or(0) >= end.unwrap_or(0))
+    }
+}

@@ -12,6 +12,7 @@ mod import;
 mod init;
 mod overlay;
 mod prune;
+mod repair;
 mod seal;
 mod store;
 mod tar;

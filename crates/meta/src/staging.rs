@@ -83,6 +83,26 @@ impl StagedDirectory {
         orlop_sys::fault::point("meta.publish.done");
         Ok(())
     }
+
+    /// Puts the whole in the place of what stands at `target`, if anything does; that goes with this
+    /// staging directory.
+    ///
+    /// Order: sync, rename (both at once), sync the directory.
+    pub fn replace(&mut self, target: &Path) -> Result<()> {
+        if target.symlink_metadata().is_err() {
+            return self.publish("", target, Sync::Everything);
+        }
+        let directory = open_directory(&self.path)?;
+        rustix::fs::syncfs(&directory).map_err(|error| file("sync", &self.path)(error.into()))?;
+        let (here, flags) = (rustix::fs::CWD, RenameFlags::EXCHANGE);
+        rustix::fs::renameat_with(here, &self.path, here, target, flags)
+            .map_err(|error| file("move into the store", target)(error.into()))?;
+        match target.parent() {
+            Some(parent) => rustix::fs::fsync(open_directory(parent)?)
+                .map_err(|error| file("sync", parent)(error.into())),
+            None => Ok(()),
+        }
+    }
 }
 
 impl StagedDirectory {
