@@ -110,7 +110,7 @@ impl Containers<'_> {
     }
 
     /// Checks what does not depend on the image, and fills in what nobody said; gives warnings.
-    fn check_request(&self, config: &Config, host_config: &mut HostConfig) -> Result<Vec<String>> {
+    pub(crate) fn check_request(&self, config: &Config, host_config: &mut HostConfig) -> Result<Vec<String>> {
         let machine = HostResources::detect()?;
         validate::config(config)?;
         let warnings = validate::host_config(host_config, &machine, Occasion::Create)?;
@@ -312,7 +312,7 @@ impl Containers<'_> {
     }
 
     /// Removes what a failed creation has made.
-    fn discard(&self, id: &ContainerId, directory: &Path) {
+    pub(crate) fn discard(&self, id: &ContainerId, directory: &Path) {
         let removed = self.layers.remove_writable(id, &now_text());
         if let Err(error) = removed {
             tracing::debug!(container = %id, %error, "cannot remove the layer of a failed creation");

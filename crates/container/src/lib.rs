@@ -5,6 +5,7 @@
 
 mod attached;
 mod boot;
+mod build_step;
 mod changes;
 mod clock;
 mod commit;
@@ -60,6 +61,7 @@ use orlop_layer::LayerStore;
 use orlop_meta::Store;
 
 pub use boot::BootStart;
+pub use build_step::{BuildStep, StepEnd, StepInputs, StepMount, StepRequest, StepSource, StepVolume};
 pub use changes::Change;
 pub use clock::{now_ns, now_text};
 pub use commit::CommitRequest;

@@ -96,7 +96,7 @@ pub struct MountEntry {
 }
 
 impl MountEntry {
-    fn new(kind: MountKind, origin: Origin, source: &str, target: &str) -> Self {
+    pub(crate) fn new(kind: MountKind, origin: Origin, source: &str, target: &str) -> Self {
         Self {
             kind,
             origin,

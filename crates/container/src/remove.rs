@@ -5,7 +5,7 @@
 //! back later, in the background. A rename takes milliseconds where deleting 50,000 files takes
 //! seconds, and a crash between the steps is finished by the next sweep.
 
-use orlop_meta::{ContainerRecord, ContainerStatus, Durability, TrashKind, TrashRecord};
+use orlop_meta::{ContainerRecord, ContainerStatus, Durability, Purpose, TrashKind, TrashRecord};
 use orlop_runtime::record;
 use orlop_types::{ContainerId, VolumeName};
 use orlop_volume::{Removal, Volumes};
@@ -58,14 +58,15 @@ impl Containers<'_> {
     }
 
     /// Removes the containers that should have removed themselves at their end, but who was to do it
-    /// was killed. Gives their ids.
+    /// was killed, and steps of builds whose builder is gone. Gives their ids.
     pub fn remove_ended(&self) -> Result<Vec<ContainerId>> {
         let is_over = |container: &ContainerRecord| {
             container.host_config.auto_remove
+                && container.purpose == Purpose::Container
                 && container.state.status == ContainerStatus::Exited
                 && matches!(is_alive(&self.store.paths.container_run(&container.id)), Ok(false))
         };
-        let mut removed = Vec::new();
+        let mut removed = self.remove_abandoned_steps()?;
         for container in self.store.read(|query| query.containers())? {
             if !is_over(&container) {
                 continue;

@@ -322,7 +322,10 @@ impl Containers<'_> {
     pub fn ended(&self, id: &ContainerId) -> Result<()> {
         let Some(container) = self.store.read(|query| query.container(id))? else { return Ok(()) };
         let container = self.settle(container)?;
-        if container.host_config.auto_remove && !container.state.status.is_active() {
+        if container.host_config.auto_remove
+            && !container.state.status.is_active()
+            && !self.is_being_built(&container)?
+        {
             return match self.remove(id.as_str(), RemoveOptions { force: false, volumes: true }) {
                 Err(Error::NotFound { .. }) => Ok(()),
                 other => other,

@@ -176,7 +176,7 @@ impl Containers<'_> {
         }
     }
 
-    fn write_files(&self, container: &ContainerRecord, network: &Placement) -> Result<()> {
+    pub(crate) fn write_files(&self, container: &ContainerRecord, network: &Placement) -> Result<()> {
         if network.shared_with.is_some() {
             // It sees the other container's files.
             return Ok(());
@@ -185,7 +185,7 @@ impl Containers<'_> {
     }
 
     /// Records why a start failed and gives back what it had taken; an auto-remove container goes.
-    fn start_failed(&self, container: &ContainerRecord, error: &Error) {
+    pub(crate) fn start_failed(&self, container: &ContainerRecord, error: &Error) {
         let exit_code = match error {
             Error::Start(StartError { exit_code: code @ (126 | 127), .. }) => i64::from(*code),
             _ => 128,
