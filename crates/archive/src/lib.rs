@@ -17,6 +17,7 @@ pub mod digest;
 mod error;
 pub mod extract;
 mod extract_entry;
+pub mod headers;
 pub mod name;
 pub mod pack;
 pub mod plain;

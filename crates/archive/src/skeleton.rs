@@ -193,6 +193,42 @@ pub fn replay(layer: &Root, output: &mut dyn Write) -> Result<u64> {
     Ok(written)
 }
 
+/// What a record says; the bytes of [`Record::Raw`] are in the caller's buffer.
+pub(crate) enum Record {
+    Raw,
+    Content { bytes: u64 },
+    End,
+}
+
+/// Opens the records.
+pub(crate) fn records(layer: &Root) -> Result<zstd::Decoder<'static, BufReader<File>>> {
+    let (file, _) = open(layer)?;
+    zstd::Decoder::with_buffer(BufReader::new(file)).map_err(fail("read"))
+}
+
+/// Reads the next record.
+pub(crate) fn next_record(input: &mut impl Read, raw: &mut Vec<u8>) -> Result<Record> {
+    match read_number::<1>(input)? as u8 {
+        RAW => {
+            let length = read_number::<4>(input)? as usize;
+            if length > RAW_MAX_BYTES {
+                return Err(damaged("a record is too long"));
+            }
+            raw.resize(length, 0);
+            input.read_exact(raw).map_err(fail("read"))?;
+            Ok(Record::Raw)
+        }
+        CONTENT => {
+            let content = Content::read(input)?;
+            let bytes =
+                content.pieces.iter().try_fold(0_u64, |sum, piece| sum.checked_add(piece.1));
+            bytes.map(|bytes| Record::Content { bytes }).ok_or(damaged("a file is too long"))
+        }
+        END => Ok(Record::End),
+        _ => Err(damaged("it holds an unknown record")),
+    }
+}
+
 fn read_number<const BYTES: usize>(input: &mut impl Read) -> Result<u64> {
     let mut bytes = [0; 8];
     input.read_exact(&mut bytes[..BYTES]).map_err(fail("read"))?;

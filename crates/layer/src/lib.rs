@@ -7,6 +7,7 @@
 mod below;
 mod choose;
 mod driver;
+mod entries;
 mod error;
 mod import;
 mod init;

@@ -37,7 +37,7 @@ impl LayerStore {
         Ok(())
     }
 
-    fn layer_root(&self, chain_id: &ChainId) -> Result<Root> {
+    pub(crate) fn layer_root(&self, chain_id: &ChainId) -> Result<Root> {
         Ok(Root::open(&self.driver().directory(&self.key_of(chain_id)?))?)
     }
 
