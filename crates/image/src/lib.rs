@@ -9,6 +9,7 @@ mod child;
 mod content;
 mod content_pack;
 mod describe;
+mod diff;
 mod error;
 mod glob;
 mod images;
@@ -25,6 +26,9 @@ mod load_source;
 mod prune;
 mod remove;
 mod save;
+mod tree;
+mod tree_compare;
+mod tree_files;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -43,6 +47,7 @@ pub use child::{ChildImage, target_reference};
 pub use content::{BlobReader, BlobWriter, Content, NewBlob};
 pub use content_pack::{LayerForm, compression_of};
 pub use describe::HistoryItem;
+pub use diff::{DiffTotals, FileChange, FileDiff, ImageDiff};
 pub use error::{Conflict, Error, LoadProblem};
 pub use images::Images;
 pub use import::{ImportOptions, Platform};
@@ -54,6 +59,8 @@ pub use load::{LoadOptions, Loaded};
 pub use load_source::LoadSource;
 pub use prune::Pruned;
 pub use remove::{Removal, RemoveOptions};
+pub use tree::{ImageTree, TreeLayer, TreeStep};
+pub use tree_compare::AttributeChange;
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
