@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::LinkNameSpaceType;
 
+use crate::corpus::Player;
 use crate::differential::{Rules, Stage};
 use crate::process::{Output, run};
 use crate::wait::wait_until;
@@ -172,17 +173,38 @@ impl Fixture {
     #[must_use]
     pub fn stage(&self) -> Stage {
         self.busybox();
-        // Under Docker's name, as somebody calls it who has made a link.
+        let words = self.docker_words();
+        let rules = Rules::default().place(&self.root(), "<root>").place(&self.run_root(), "<run>");
+        Stage::new(&self.folder.join("stage"), &words, &self.busybox_tar(), rules)
+    }
+
+    /// A player of the corpus of builds: this store with the image `busybox` in it.
+    ///
+    /// # Errors
+    /// When its folder cannot be made.
+    #[track_caller]
+    pub fn player(&self) -> Result<Player, String> {
+        self.busybox();
+        let words = self.docker_words();
+        Player::new(
+            &self.folder.join("builds"),
+            &words,
+            &["--progress plain"],
+            &[],
+            &self.busybox_tar(),
+        )
+    }
+
+    /// Our command under Docker's name, as somebody calls it who has made a link.
+    #[track_caller]
+    fn docker_words(&self) -> Vec<String> {
         let link = self.folder.join("as/docker");
         std::fs::create_dir_all(self.folder.join("as"))
             .and_then(|()| std::os::unix::fs::symlink(&self.binary, &link))
             .unwrap_or_else(|error| panic!("link {}: {error}", link.display()));
         let command = self.command(&[]);
         let options = command.get_args().map(|word| word.to_string_lossy().into_owned());
-        let words: Vec<String> =
-            std::iter::once(link.display().to_string()).chain(options).collect();
-        let rules = Rules::default().place(&self.root(), "<root>").place(&self.run_root(), "<run>");
-        Stage::new(&self.folder.join("stage"), &words, &self.busybox_tar(), rules)
+        std::iter::once(link.display().to_string()).chain(options).collect()
     }
 
     /// Imports an image of `examples/` (`postgres`, `mariadb`, `nginx`) under a reference.

@@ -5,6 +5,7 @@
 //! removed, whatever still runs is killed by its id, and the test fails if anything was mounted in
 //! the host's namespace, if a process was left, or if the store does not pass `system check`.
 
+pub mod corpus;
 pub mod differential;
 mod evidence;
 mod fixture;

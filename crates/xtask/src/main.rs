@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod corpus;
 mod differential;
 mod leftovers;
 mod runner;
@@ -29,6 +30,11 @@ tasks
       --binary FILE       of another build of ours than target/debug/orlop
       --record DOCKER     records Docker's answers with that command; it removes all that the
                           engine behind it holds
+  corpus [TOPIC…]         builds the corpus of Dockerfiles with our debug binary and shows what differs
+      --case TEXT         only the cases whose title contains it
+      --own               and writes our results of the cases that differ on purpose
+      --binary FILE       with another build of ours than target/debug/orlop
+      --record DOCKER     records Docker's results with that command, from its network namespace
   bench [options]         times `run --rm IMAGE true`, interleaved with the peers that are there
 ";
 
@@ -53,6 +59,7 @@ fn run(words: &[String]) -> Result<()> {
         "all" => check::all(&root),
         "leftovers" => leftovers::assert_none(),
         "differential" => differential::run(&root, rest),
+        "corpus" => corpus::run(&root, rest),
         "bench" => bench::run(&root, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
