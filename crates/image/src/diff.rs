@@ -119,7 +119,7 @@ impl Images<'_> {
     ) -> Result<(usize, DiffTotals, Vec<FileDiff>)> {
         let same = |(old, new): &(&LayerRecord, &LayerRecord)| old.chain_id == new.chain_id;
         let common = old.iter().zip(new).take_while(same).count();
-        let mut base = Files::default();
+        let mut base = Files::new(self.layers.driver().whiteouts());
         for layer in old.iter().take(common) {
             base.apply(self.layers.layer_headers(&layer.chain_id)?)?;
         }

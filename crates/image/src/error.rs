@@ -92,6 +92,12 @@ pub enum Error {
         /// The directory.
         path: std::path::PathBuf,
     },
+    /// A flattened image came out with other files; it was not kept.
+    #[error("the flattened layer differs from the image at `{path}`; nothing was changed")]
+    NotEqual {
+        /// The first path that differs.
+        path: String,
+    },
     /// The image cannot be removed for now.
     #[error("conflict: {0}")]
     Conflict(Conflict),
@@ -140,6 +146,40 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Containers of an image's operating system cannot run here.
+    #[error("image operating system \"{0}\" cannot be used on this platform")]
+    OtherSystem(String),
+    /// A manifest has other layers than the configuration that it names.
+    #[error("layers from manifest don't match image configuration")]
+    LayersDoNotFit,
+    /// What a registry has under the name is no image.
+    #[error("unsupported media type `{0}`: this is no container image")]
+    NotAnImage(String),
+    /// A configuration is not text.
+    #[error("invalid image configuration: it is not valid UTF-8")]
+    ConfigText,
+    /// A damaged layer cannot be replaced for now.
+    #[error(
+        "layer `{layer}` is damaged on the disk, and container {container} runs on it; stop the container and pull again"
+    )]
+    DamagedInUse {
+        /// The layer.
+        layer: orlop_types::ChainId,
+        /// The container, as Docker shortens ids.
+        container: String,
+    },
+    /// No image has a name of the repository.
+    #[error("An image does not exist locally with the tag: {0}")]
+    NoSuchRepository(String),
+    /// No image has the name.
+    #[error("tag does not exist: {0}")]
+    NoSuchTag(String),
+    /// What is pushed is named by tags.
+    #[error("cannot push a digest reference")]
+    PushDigest,
+    /// A name that stands for nothing.
+    #[error("'scratch' is a reserved name")]
+    Scratch,
     /// A lock file cannot be used.
     #[error("cannot lock `{}`", path.display())]
     Lock {
@@ -279,11 +319,19 @@ impl Error {
                 ErrorKind::Conflict
             }
             Self::Conflict(_) => ErrorKind::InUse,
-            Self::Damaged { .. } | Self::DamagedBlob(_) => ErrorKind::Corrupt,
+            Self::Damaged { .. } | Self::DamagedBlob(_) | Self::NotEqual { .. } => ErrorKind::Corrupt,
             Self::Lock { source, .. }
             | Self::LoadFile { source, .. }
             | Self::SaveFile { source, .. }
             | Self::ContentFile { source, .. } => ErrorKind::of_io(source),
+            Self::OtherSystem(_)
+            | Self::LayersDoNotFit
+            | Self::NotAnImage(_)
+            | Self::ConfigText
+            | Self::PushDigest => ErrorKind::InvalidInput,
+            Self::Scratch => ErrorKind::Denied,
+            Self::DamagedInUse { .. } => ErrorKind::InUse,
+            Self::NoSuchRepository(_) | Self::NoSuchTag(_) => ErrorKind::NotFound,
             Self::Layer(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }

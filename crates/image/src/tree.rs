@@ -98,7 +98,7 @@ impl Images<'_> {
             Ok((stack, tags, users))
         })?;
         let contents = self.contents(&stack.layers)?;
-        let mut files = Files::default();
+        let mut files = Files::new(self.layers.driver().whiteouts());
         let mut layers = Vec::new();
         for (at, record) in stack.layers.iter().enumerate() {
             let applied = files.apply(self.layers.layer_headers(&record.chain_id)?)?;

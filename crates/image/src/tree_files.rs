@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::BufRead;
 use std::ops::Bound;
 
+use orlop_archive::extract::WhiteoutForm;
 use orlop_archive::name::{self, EntryName, join, split};
 use orlop_archive::read::{Entry, EntryKind, TarReader};
 use orlop_sys::confined::FileTime;
@@ -62,6 +63,9 @@ pub(crate) struct Files {
     names: Vec<u32>,
     /// Bytes of each layer's files that nobody sees any more.
     pub(crate) wasted: Vec<u64>,
+    /// Whether every layer has directories of its own: one that its tar does not name then hides the
+    /// attributes of the one below.
+    own_directories: bool,
 }
 
 /// What one layer did.
@@ -74,6 +78,11 @@ pub(crate) struct Applied {
 }
 
 impl Files {
+    /// Nothing, for layers that are unpacked in this way.
+    pub(crate) fn new(whiteouts: WhiteoutForm) -> Self {
+        Self { own_directories: whiteouts == WhiteoutForm::Overlay, ..Self::default() }
+    }
+
     /// How many names the file has.
     pub(crate) fn names_of(&self, node: &Node) -> u32 {
         self.names.get(node.inode).copied().unwrap_or(1)
@@ -161,7 +170,11 @@ impl Layering<'_> {
             }
             EntryName::Whiteout(path) => {
                 let path = self.resolve_parent(&path);
-                self.take_tree(&path);
+                // Where nothing is to be removed, no directory is made for it.
+                if self.files.nodes.contains_key(&path) {
+                    self.take_tree(&path);
+                    self.make_parents(&path);
+                }
             }
             EntryName::Object(path) => {
                 let path = self.resolve_parent(&path);
@@ -231,7 +244,10 @@ impl Layering<'_> {
     /// Makes directories that the tar does not name, in place of whatever is no directory.
     fn make_parents(&mut self, path: &[u8]) {
         let (parent, _) = split(path);
-        if parent.is_empty() || self.files.nodes.get(parent).is_some_and(Node::is_directory) {
+        let fits = |node: &Node| {
+            node.is_directory() && (node.layer == self.layer || !self.files.own_directories)
+        };
+        if parent.is_empty() || self.files.nodes.get(parent).is_some_and(fits) {
             return;
         }
         let node = Node {
