@@ -43,6 +43,14 @@ pub enum Error {
         /// What the registry said.
         message: String,
     },
+    /// The registry wants a name and a password, and none are known.
+    #[error("{method} \"{url}\": no basic auth credentials")]
+    NoCredentials {
+        /// `Get`, `Head`, …
+        method: String,
+        /// Address that was asked.
+        url: String,
+    },
     /// The registry allows no more requests for now, also after all retries.
     #[error("toomanyrequests: {message}")]
     TooManyRequests {
@@ -188,7 +196,9 @@ impl Error {
             Self::ManifestUnknown { .. } | Self::PullDenied { .. } | Self::NoPlatform(_) => {
                 ErrorKind::NotFound
             }
-            Self::Denied { .. } | Self::LoginRefused { .. } => ErrorKind::Denied,
+            Self::Denied { .. } | Self::LoginRefused { .. } | Self::NoCredentials { .. } => {
+                ErrorKind::Denied
+            }
             Self::TooManyRequests { .. } => ErrorKind::Unavailable,
             Self::Registry { status: 404, .. }
             | Self::Status { status: 404, .. }

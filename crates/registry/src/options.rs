@@ -30,8 +30,8 @@ pub struct Timeouts {
 /// How often and when a failed transfer is tried again.
 #[derive(Clone, Debug)]
 pub struct Retries {
-    /// Attempts after the first one.
-    pub count: u32,
+    /// Attempts in all, the first one included.
+    pub attempts: u32,
     /// Added to the wait before each further attempt: 5 s, 10 s, 15 s, …
     pub step: Duration,
     /// Longest wait that a server can ask for with `Retry-After`.
@@ -75,7 +75,7 @@ impl Default for ClientOptions {
             limits: Limits { manifest_bytes: 4 << 20, answer_bytes: 8 << 20, redirects: 10 },
             timeouts: Timeouts { connect: Duration::from_secs(30), idle: Duration::from_secs(60) },
             retries: Retries {
-                count: 5,
+                attempts: 5,
                 step: Duration::from_secs(5),
                 longest: Duration::from_secs(60),
             },
