@@ -13,6 +13,7 @@ mod history_rows;
 mod io;
 pub mod logging;
 mod output_file;
+mod paint;
 mod progress;
 mod request;
 mod rows;

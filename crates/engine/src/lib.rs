@@ -11,6 +11,7 @@ mod copy;
 mod disk_usage;
 mod error;
 mod events;
+mod image_views;
 mod images;
 mod info;
 mod inspect;
@@ -57,6 +58,10 @@ pub use orlop_image::{
     HistoryItem, ImageSummary, ImportOptions, LayerPacking, LayoutForm, LayoutOptions,
     LayoutTarget, LoadOptions, LoadSource, Loaded, Platform, Removal,
     RemoveOptions as ImageRemoveOptions, SavePlan, WrittenImage,
+};
+pub use orlop_image::{
+    AttributeChange, DiffTotals, Edit, EditRequest, FileChange, FileDiff, FlattenRequest, Flattened,
+    ImageDiff, ImageTree, TreeLayer, TreeStep,
 };
 pub use orlop_layer::ChangeKind;
 pub use orlop_meta::EventRecord;

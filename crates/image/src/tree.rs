@@ -130,6 +130,27 @@ impl Images<'_> {
         })
     }
 
+    /// Bytes of the compressed layers that are kept for each image; one form of each layer.
+    pub fn content_bytes(&self) -> Result<HashMap<ImageId, u64>> {
+        self.store.read(|query| {
+            let mut blobs: HashMap<DiffId, u64> = HashMap::new();
+            for blob in query.all_layer_blobs()? {
+                blobs.entry(blob.diff_id).or_insert(blob.size_bytes);
+            }
+            let mut bytes = HashMap::new();
+            if blobs.is_empty() {
+                return Ok(bytes);
+            }
+            for image in query.images()? {
+                let Some(top) = &image.top_layer else { continue };
+                let layers = query.layer_chain(top)?;
+                let sum = layers.iter().filter_map(|layer| blobs.get(&layer.diff_id)).sum();
+                bytes.insert(image.id, sum);
+            }
+            Ok(bytes)
+        })
+    }
+
     /// The files of layers, for comparing contents.
     pub(crate) fn contents(&self, layers: &[LayerRecord]) -> Result<Contents> {
         let keys = layers.iter().map(|layer| layer.diff_id.to_string()).collect();

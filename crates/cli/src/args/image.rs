@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{InspectOne, Listing};
+use super::{EditArgs, FlattenArgs, ImageDiffArgs, ImageTreeArgs, InspectOne, Listing};
 
 /// Commands about images that stand alone.
 #[derive(Debug, Subcommand)]
@@ -46,6 +46,14 @@ pub enum ImageGroup {
     Rm(RemoveImages),
     /// Remove unused images
     Prune(PruneImages),
+    /// Show the layers of an image: what each brought, changed, deleted and wastes
+    Tree(ImageTreeArgs),
+    /// Show how the files and settings of two images differ
+    Diff(ImageDiffArgs),
+    /// Make an image with the same files and settings in fewer layers
+    Flatten(FlattenArgs),
+    /// Make an image with the same layers and other settings
+    Edit(EditArgs),
 }
 
 /// `images`
@@ -60,6 +68,9 @@ pub struct ListImages {
     /// Show everything in full
     #[arg(long)]
     pub no_trunc: bool,
+    /// List multi-platform images as a tree (EXPERIMENTAL)
+    #[arg(long)]
+    pub tree: bool,
     #[command(flatten)]
     pub list: Listing,
     /// Only images of this name

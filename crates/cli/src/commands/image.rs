@@ -12,7 +12,10 @@ use orlop_engine::{
 use orlop_types::size::human_size;
 use serde_json::Value;
 
-use super::{Session, filters, for_each, inspect, is_missing};
+use super::{
+    Session, filters, for_each, image_diff, image_edit, image_list_tree, image_tree, inspect,
+    is_missing,
+};
 use crate::args::{History, ImageGroup, Import, ListImages, Load, PruneImages, RemoveImages, Save};
 use crate::failure::{Failure, Outcome};
 use crate::history_rows;
@@ -43,6 +46,18 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: ImageGroup) -> Outcome {
         ImageGroup::Prune(args) => {
             prune(session, &args).map_err(|failure| failure.during("image prune"))
         }
+        ImageGroup::Tree(args) => {
+            image_tree::tree(session, &args).map_err(|failure| failure.during("image tree"))
+        }
+        ImageGroup::Diff(args) => {
+            image_diff::diff(session, &args).map_err(|failure| failure.during("image diff"))
+        }
+        ImageGroup::Flatten(args) => {
+            image_edit::flatten(session, args).map_err(|failure| failure.during("image flatten"))
+        }
+        ImageGroup::Edit(args) => {
+            image_edit::edit(session, args).map_err(|failure| failure.during("image edit"))
+        }
     }
 }
 
@@ -52,6 +67,9 @@ fn list(session: &mut Session<'_, '_>, args: &ListImages) -> Outcome {
         chosen.insert("reference", reference);
     }
     let images = session.engine.image_list(&chosen)?;
+    if args.tree {
+        return image_list_tree::list(session, args, &images);
+    }
     let width = if args.no_trunc { Width::Full } else { Width::Short };
     let now = Timestamp::now();
     let rows: Vec<Value> = images.iter().flat_map(|image| rows::image(image, width, now)).collect();
