@@ -102,11 +102,10 @@ pub fn excerpt(name: &str, text: &str, marked: Lines, word: Option<&str>) -> Str
         let mark = if inside { ">>>" } else { "   " };
         let line = line.trim_end_matches('\r');
         let _ = writeln!(out, " {number:>3} | {mark} {line}");
-        if inside && !pointed {
-            if let Some(caret) = word.and_then(|word| caret_below(line, word)) {
-                let _ = writeln!(out, "     |     {caret}");
-                pointed = true;
-            }
+        let caret = word.filter(|_| inside && !pointed).and_then(|word| caret_below(line, word));
+        if let Some(caret) = caret {
+            let _ = writeln!(out, "     |     {caret}");
+            pointed = true;
         }
     }
     out.push_str("--------------------\n");

@@ -58,7 +58,9 @@ pub fn from_lints(
             let base =
                 expand(&stage.base, file.directives.escape, &|name: &str| find(&defaults, name));
             let Ok(base) = base else { break };
-            if base.parse::<ImageReference>().is_err() && checks.allows(Rule::InvalidDefaultArgInFrom) {
+            if base.parse::<ImageReference>().is_err()
+                && checks.allows(Rule::InvalidDefaultArgInFrom)
+            {
                 lints.push(Lint::new(
                     Rule::InvalidDefaultArgInFrom,
                     format!(

@@ -110,21 +110,15 @@ impl Ignore {
             .map(|pattern| format!("{}{}", if pattern.takes_back { "!" } else { "" }, pattern.text))
     }
 
-    /// Whether a path is left out, by itself or because a directory above it is.
+    /// Whether a path is left out, by itself or because a directory above it is: what a walker
+    /// from the top down to it finds.
     #[must_use]
     pub fn ignored(&self, path: &str) -> bool {
-        let parents: Vec<&str> =
-            path.match_indices('/').filter_map(|(at, _)| path.get(..at)).collect();
-        let mut ignored = false;
-        for pattern in &self.patterns {
-            // A pattern that could change nothing isn't asked.
-            if pattern.takes_back == ignored
-                && (pattern.matches(path) || parents.iter().any(|parent| pattern.matches(parent)))
-            {
-                ignored = !pattern.takes_back;
-            }
+        let mut above = Above::default();
+        for (at, _) in path.match_indices('/') {
+            (_, above) = self.ignored_below(path.get(..at).unwrap_or_default(), &above);
         }
-        ignored
+        self.ignored_below(path, &above).0
     }
 
     /// As [`Ignore::ignored`] for a walker that goes from directory to directory: `above` is what
@@ -135,6 +129,8 @@ impl Ignore {
         let mut matched = vec![false; self.patterns.len()];
         for (index, (pattern, slot)) in self.patterns.iter().zip(&mut matched).enumerate() {
             let from_above = above.matched.get(index).copied().unwrap_or_default();
+            // As Docker's walker: a pattern that could change nothing isn't asked, and so doesn't
+            // count for what is below, either.
             if !from_above && pattern.takes_back != ignored {
                 continue;
             }

@@ -123,9 +123,8 @@ pub fn parse(text: &str) -> Result<Dockerfile, Error> {
 /// As [`parse`]; the text must be exactly one instruction that may stand in a stage.
 pub fn parse_instruction(text: &str) -> Result<Instruction, Error> {
     let mut split = line::split(text)?;
-    let line = match (split.lines.pop(), split.lines.is_empty()) {
-        (Some(line), true) => line,
-        _ => return Err(Error::new("onbuild trigger should be a single expression")),
+    let (Some(line), true) = (split.lines.pop(), split.lines.is_empty()) else {
+        return Err(Error::new("onbuild trigger should be a single expression"));
     };
     if line.statement.name.eq_ignore_ascii_case("from") {
         return Err(Error::new("FROM isn't allowed as an ONBUILD trigger"));
@@ -191,8 +190,8 @@ fn instruction(line: LogicalLine) -> Result<Instruction, Error> {
     let flags = &line.statement.flags;
     let docs = line.heredocs;
     let command = match (name.as_str(), line.arguments) {
-        ("ADD", arguments) => Command::Add(add(words(arguments), docs, flags)?),
-        ("COPY", arguments) => Command::Copy(copy(words(arguments), docs, flags)?),
+        ("ADD", arguments) => Command::Add(add(words(arguments), &docs, flags)?),
+        ("COPY", arguments) => Command::Copy(copy(words(arguments), &docs, flags)?),
         ("ARG", arguments) => Command::Arg(arg(&words(arguments), &source.comments)?),
         ("CMD", arguments) => {
             no_flags(flags)?;
@@ -323,12 +322,17 @@ fn arg(words: &[String], comments: &[String]) -> Result<Vec<ArgDefinition>, Erro
         .collect()
 }
 
+fn has_destination(name: &str, words: &[String]) -> Result<(), Error> {
+    if words.len() >= 2 {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "{name} requires at least two arguments, but only one was provided. Destination could not be determined"
+    )))
+}
+
 fn sources(name: &str, mut words: Vec<String>, docs: &[Heredoc]) -> Result<Sources, Error> {
-    let destination = words.pop().filter(|_| !words.is_empty()).ok_or_else(|| {
-        Error::new(format!(
-            "{name} requires at least two arguments, but only one was provided. Destination could not be determined"
-        ))
-    })?;
+    let destination = words.pop().unwrap_or_default();
     // A word that can't be read as a here-document is a path like any other.
     let begins = |word: &str| heredoc::from_word(word).ok().flatten();
     if begins(&destination).is_some() {
@@ -351,13 +355,8 @@ fn sources(name: &str, mut words: Vec<String>, docs: &[Heredoc]) -> Result<Sourc
     Ok(found)
 }
 
-const MISSING_DESTINATION: usize = 2;
-
-fn add(words: Vec<String>, docs: Vec<Heredoc>, flags: &[String]) -> Result<Add, Error> {
-    if words.len() < MISSING_DESTINATION {
-        sources("ADD", words, &docs)?;
-        return Err(Error::new("ADD requires at least one argument"));
-    }
+fn add(words: Vec<String>, docs: &[Heredoc], flags: &[String]) -> Result<Add, Error> {
+    has_destination("ADD", &words)?;
     let flags = Flags::parse(
         flags,
         &[
@@ -371,7 +370,7 @@ fn add(words: Vec<String>, docs: Vec<Heredoc>, flags: &[String]) -> Result<Add, 
         ],
     )?;
     Ok(Add {
-        sources: sources("ADD", words, &docs)?,
+        sources: sources("ADD", words, docs)?,
         chown: flags.value("chown"),
         chmod: flags.value("chmod"),
         link: flags.switch("link").unwrap_or_default(),
@@ -382,11 +381,8 @@ fn add(words: Vec<String>, docs: Vec<Heredoc>, flags: &[String]) -> Result<Add, 
     })
 }
 
-fn copy(words: Vec<String>, docs: Vec<Heredoc>, flags: &[String]) -> Result<Copy, Error> {
-    if words.len() < MISSING_DESTINATION {
-        sources("COPY", words, &docs)?;
-        return Err(Error::new("COPY requires at least one argument"));
-    }
+fn copy(words: Vec<String>, docs: &[Heredoc], flags: &[String]) -> Result<Copy, Error> {
+    has_destination("COPY", &words)?;
     let flags = Flags::parse(
         flags,
         &[
@@ -399,7 +395,7 @@ fn copy(words: Vec<String>, docs: Vec<Heredoc>, flags: &[String]) -> Result<Copy
         ],
     )?;
     Ok(Copy {
-        sources: sources("COPY", words, &docs)?,
+        sources: sources("COPY", words, docs)?,
         from: flags.value("from"),
         chown: flags.value("chown"),
         chmod: flags.value("chmod"),
