@@ -364,7 +364,7 @@ fn is_plain(file: &File) -> io::Result<bool> {
 }
 
 /// Reads the headers of a plain archive.
-fn index(file: File) -> Result<Parts> {
+pub(crate) fn index(file: File) -> Result<Parts> {
     let end = file.metadata().map_err(failed("read the archive"))?.len();
     let shared = Arc::new(file.try_clone().map_err(failed("read the archive"))?);
     let mut tar = TarReader::new(BufReader::with_capacity(SMALL_BYTES as usize, file));

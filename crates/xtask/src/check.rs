@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::fuzz;
 use crate::leftovers::Snapshot;
 use crate::runner::{self, Binary, Outcome, Suite};
 use crate::tidy;
@@ -60,6 +61,8 @@ pub(crate) fn all(root: &Path) -> Result<()> {
     outcomes.push((Suite::Root, suite(root, &binaries, Suite::Root, None)?));
     examples.wait()?;
     outcomes.push((Suite::EndToEnd, suite(root, &binaries, Suite::EndToEnd, None)?));
+    step("fuzz");
+    fuzz::run(root, &[])?;
     step("nothing is left behind");
     let left = before.assert_nothing_new();
     close(&outcomes)?;

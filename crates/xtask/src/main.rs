@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod corpus;
 mod differential;
+mod fuzz;
 mod leftovers;
 mod runner;
 mod tidy;
@@ -35,6 +36,10 @@ tasks
       --own               and writes our results of the cases that differ on purpose
       --binary FILE       with another build of ours than target/debug/orlop
       --record DOCKER     records Docker's results with that command, from its network namespace
+      --new               but only of cases that have none yet
+  fuzz [TARGET…]          feeds the readers of foreign bytes with changed seeds, a minute each
+      --seconds N         for another time
+      --seed N            with another random number
   bench [options]         times `run --rm IMAGE true`, interleaved with the peers that are there
 ";
 
@@ -60,6 +65,7 @@ fn run(words: &[String]) -> Result<()> {
         "leftovers" => leftovers::assert_none(),
         "differential" => differential::run(&root, rest),
         "corpus" => corpus::run(&root, rest),
+        "fuzz" => fuzz::run(&root, rest),
         "bench" => bench::run(&root, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

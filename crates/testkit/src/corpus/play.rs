@@ -102,8 +102,11 @@ impl Player {
                     make_folder(&path)?;
                     set_mode(&path, entry.mode.unwrap_or(0o755))?;
                 }
-                EntryKind::Link(target) => std::os::unix::fs::symlink(target, &path)
-                    .map_err(|why| format!("link {}: {why}", path.display()))?,
+                EntryKind::Link(target) => {
+                    make_folder(path.parent().unwrap_or(&context))?;
+                    std::os::unix::fs::symlink(target, &path)
+                        .map_err(|why| format!("link {}: {why}", path.display()))?;
+                }
             }
         }
         for line in &case.setup {

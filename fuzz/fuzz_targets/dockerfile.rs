@@ -1,0 +1,4 @@
+//! The target `dockerfile` of `orlop_fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| orlop_fuzz::run("dockerfile", input));

@@ -1,0 +1,4 @@
+//! The target `tar_extract` of `orlop_fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| orlop_fuzz::run("tar_extract", input));
