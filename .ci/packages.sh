@@ -4,11 +4,12 @@
 set -euo pipefail
 
 needed=(
-    build-essential pkg-config libseccomp-dev # the binary
+    build-essential dpkg-dev pkg-config libseccomp-dev # the binary
     mmdebstrap busybox-static                 # example images
     runc nftables iproute2 util-linux bsdutils # root and end-to-end tests
     gzip bzip2 xz-utils zstd
     skopeo umoci # other programs' image archives
+    docker-registry apache2-utils openssl # registries in tests
 )
 
 missing=()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the root file system of one example from Debian packages and prints the path of its tar.
 #
-#   examples/base.sh NAME          NAME is a directory here: postgres, mariadb, nginx
+#   examples/base.sh NAME          NAME is a directory here: postgres, mariadb, nginx, debian
 #
 # The tar is kept below ORLOP_EXAMPLES_CACHE (default: $XDG_CACHE_HOME/orlop-examples, for root
 # without it /var/cache/orlop-examples), under a checksum of everything that went into it, so that
@@ -11,7 +11,7 @@ set -euo pipefail
 export LC_ALL=C
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-name=${1:?usage: base.sh postgres|mariadb|nginx}
+name=${1:?usage: base.sh postgres|mariadb|nginx|debian}
 example=$here/$name
 [ -f "$example/packages" ] || { echo "base.sh: no example is called \`$name\`" >&2; exit 2; }
 
