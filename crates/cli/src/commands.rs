@@ -13,6 +13,8 @@ mod image_tree;
 mod inspect;
 mod lifecycle;
 mod network;
+mod pull;
+mod push;
 mod run;
 mod system;
 mod system_prune;
@@ -98,6 +100,12 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: Command) -> Outcome {
         }
         Command::Image(ImageShortcut::Load(args)) => {
             image::dispatch(session, ImageGroup::Load(args))
+        }
+        Command::Image(ImageShortcut::Pull(args)) => {
+            image::dispatch(session, ImageGroup::Pull(args))
+        }
+        Command::Image(ImageShortcut::Push(args)) => {
+            image::dispatch(session, ImageGroup::Push(args))
         }
         Command::Image(ImageShortcut::Save(args)) => {
             image::dispatch(session, ImageGroup::Save(args))

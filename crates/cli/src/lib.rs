@@ -17,6 +17,7 @@ mod paint;
 mod progress;
 mod request;
 mod rows;
+mod transfer_display;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -143,9 +143,7 @@ fn check_all<T>(
 
 fn check_pull(when: &str) -> Result<(), Failure> {
     match when {
-        "" | "missing" | "never" => Ok(()),
-        "always" => Err(Failure::new("--pull always is not supported yet")
-            .with_hint("images come into the store with `orlop import`")),
+        "" | "always" | "missing" | "never" => Ok(()),
         other => Err(Failure::new(format!(
             "invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""
         ))),

@@ -29,12 +29,18 @@ pub enum Error {
     /// An image failed.
     #[error(transparent)]
     Image(#[from] orlop_image::Error),
+    /// A registry cannot be talked to.
+    #[error(transparent)]
+    Registry(#[from] orlop_registry::Error),
     /// A volume failed.
     #[error(transparent)]
     Volume(#[from] orlop_volume::Error),
     /// A container failed.
     #[error(transparent)]
     Container(#[from] orlop_container::Error),
+    /// A build failed.
+    #[error(transparent)]
+    Build(#[from] orlop_build::Error),
     /// The monitor's side failed.
     #[error(transparent)]
     Runtime(#[from] orlop_runtime::error::Error),
@@ -62,11 +68,24 @@ impl Error {
             Self::Store(error) => error.kind(),
             Self::Layer(error) => error.kind(),
             Self::Image(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
             Self::Volume(error) => error.kind(),
             Self::Container(error) => error.kind(),
+            Self::Build(error) => error.kind(),
             Self::Runtime(error) => error.kind(),
             Self::System { source, .. } => ErrorKind::of_io(source),
         }
+    }
+
+    /// Whether an image is not here, so that pulling it may help.
+    #[must_use]
+    pub fn is_missing_image(&self) -> bool {
+        use orlop_image::Error as Image;
+        let (Self::Image(image) | Self::Container(orlop_container::Error::Image(image))) = self
+        else {
+            return false;
+        };
+        matches!(image, Image::NotFound { .. } | Image::OtherPlatform { .. })
     }
 
     /// The exit code that `run`, `start` and `exec` give for it, if it has one of its own.

@@ -3,6 +3,7 @@
 //! An [`Engine`] is a store that was opened by this process. It holds nothing that another process
 //! could not find as well, so any number of them may work on one store at once.
 
+pub mod build;
 mod check;
 mod check_kernel;
 mod check_rows;
@@ -18,6 +19,7 @@ mod inspect;
 mod networks;
 mod prune;
 mod reap;
+mod registry;
 mod run;
 mod volumes;
 mod watch;
@@ -62,6 +64,10 @@ pub use orlop_image::{
 pub use orlop_image::{
     AttributeChange, DiffTotals, Edit, EditRequest, FileChange, FileDiff, FlattenRequest, Flattened,
     ImageDiff, ImageTree, TreeLayer, TreeStep,
+};
+pub use orlop_archive::pack::Packing;
+pub use orlop_image::{
+    KeepPacked, LayerState, PullOptions, Pulled, PushOptions, PushedImage, TransferEvent, TransferWatch,
 };
 pub use orlop_layer::ChangeKind;
 pub use orlop_meta::EventRecord;

@@ -97,6 +97,18 @@ impl<'a> Content<'a> {
         }
     }
 
+    /// Reads a blob to its end to see whether it is what it should be.
+    pub fn verify(&self, digest: &Digest) -> Result<()> {
+        let mut reader = self.open(digest)?;
+        match io::copy(&mut reader, &mut io::sink()) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(Error::DamagedBlob(digest.clone()))
+            }
+            Err(error) => Err(failed("read", &self.store.paths.content(digest))(error)),
+        }
+    }
+
     /// Forgets a blob that was found to be damaged, with its file.
     pub fn forget_damaged(&self, digest: &Digest) -> Result<()> {
         let path = self.store.paths.content(digest);
@@ -169,7 +181,9 @@ impl<'a> Content<'a> {
     /// somebody is making something. Run [`Store::sweep`] first.
     pub fn sweep(&self) -> Result<usize> {
         let Some(_guard) = self.store.exclusive()? else { return Ok(0) };
-        let orphans = self.orphans()?;
+        let mut orphans = self.orphans()?;
+        let old = self.partials()?.into_iter().filter(|(_, _, is_old)| *is_old);
+        orphans.extend(old.map(|(path, ..)| path));
         for path in &orphans {
             self.store.discard_file(path)?;
         }
@@ -306,6 +320,17 @@ impl BlobReader {
     #[must_use]
     pub fn record(&self) -> &ContentRecord {
         &self.record
+    }
+
+    /// The same bytes for somebody who computes their digest himself.
+    #[must_use]
+    pub fn unverified(self) -> Self {
+        Self { digester: None, ..self }
+    }
+
+    /// The file itself, for somebody who follows this reader.
+    pub(crate) fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 }
 

@@ -146,6 +146,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// An exchange with a registry failed.
+    #[error(transparent)]
+    Registry(#[from] orlop_registry::Error),
+    /// A blob that was to be sent is not what it was.
+    #[error(
+        "blob `{0}` was damaged on the disk and is forgotten; push again to pack the layer anew, or pull the image before"
+    )]
+    ForgottenBlob(orlop_types::Digest),
     /// Containers of an image's operating system cannot run here.
     #[error("image operating system \"{0}\" cannot be used on this platform")]
     OtherSystem(String),
@@ -319,11 +327,15 @@ impl Error {
                 ErrorKind::Conflict
             }
             Self::Conflict(_) => ErrorKind::InUse,
-            Self::Damaged { .. } | Self::DamagedBlob(_) | Self::NotEqual { .. } => ErrorKind::Corrupt,
+            Self::Damaged { .. }
+            | Self::DamagedBlob(_)
+            | Self::ForgottenBlob(_)
+            | Self::NotEqual { .. } => ErrorKind::Corrupt,
             Self::Lock { source, .. }
             | Self::LoadFile { source, .. }
             | Self::SaveFile { source, .. }
             | Self::ContentFile { source, .. } => ErrorKind::of_io(source),
+            Self::Registry(error) => error.kind(),
             Self::OtherSystem(_)
             | Self::LayersDoNotFit
             | Self::NotAnImage(_)

@@ -5,9 +5,11 @@
 //! Layers come before the image that needs them and go after it, so a cut leaves at worst a layer
 //! that nothing needs: [`Images::unreferenced_layers`].
 
+mod archived;
 mod child;
 mod content;
 mod content_pack;
+mod content_partial;
 mod describe;
 mod diff;
 mod edit;
@@ -26,8 +28,17 @@ mod load;
 mod load_plan;
 mod load_source;
 mod prune;
+mod pull;
+mod pull_arrival;
+mod pull_fetch;
+mod pull_layers;
+mod pull_plan;
+mod push;
+mod push_layers;
+mod push_manifest;
 mod remove;
 mod save;
+mod transfer;
 mod tree;
 mod tree_compare;
 mod tree_files;
@@ -45,6 +56,7 @@ mod load_tests;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use archived::archived_images;
 pub use child::{ChildImage, target_reference};
 pub use content::{BlobReader, BlobWriter, Content, NewBlob};
 pub use content_pack::{LayerForm, compression_of};
@@ -62,9 +74,12 @@ pub use list::ImageSummary;
 pub use load::{LoadOptions, Loaded};
 pub use load_source::LoadSource;
 pub use prune::Pruned;
+pub use pull::{KeepPacked, PARALLEL_DOWNLOADS, PullOptions, Pulled};
+pub use push::{PARALLEL_UPLOADS, PushOptions, PushedImage};
 pub use remove::{Removal, RemoveOptions};
 pub use tree::{ImageTree, TreeLayer, TreeStep};
 pub use tree_compare::AttributeChange;
+pub use transfer::{LayerState, TransferEvent, TransferWatch};
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

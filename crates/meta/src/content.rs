@@ -13,7 +13,7 @@ use rusqlite::params;
 
 use crate::database::{parsed, parsed_option};
 use crate::store::{file, random_name};
-use crate::{Query, Result, Store};
+use crate::{LayerRecord, Query, Result, Store};
 
 /// One blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +161,16 @@ impl Query<'_> {
              WHERE diff_id = ?1 ORDER BY created_at, digest",
             params![diff_id.as_str()],
             layer_blob,
+        )
+    }
+
+    /// Layers of one content, whatever they stand on.
+    pub fn layers_of_content(&self, diff_id: &DiffId) -> Result<Vec<LayerRecord>> {
+        self.rows(
+            "look for layers of a content",
+            "SELECT * FROM layers WHERE diff_id = ?1 ORDER BY created_at, chain_id",
+            params![diff_id.as_str()],
+            crate::layers::layer,
         )
     }
 

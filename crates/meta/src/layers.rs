@@ -23,7 +23,7 @@ pub struct LayerRecord {
     pub created_at: String,
 }
 
-fn layer(row: &rusqlite::Row<'_>) -> rusqlite::Result<LayerRecord> {
+pub(crate) fn layer(row: &rusqlite::Row<'_>) -> rusqlite::Result<LayerRecord> {
     Ok(LayerRecord {
         chain_id: parsed(row, "chain_id")?,
         diff_id: parsed(row, "diff_id")?,

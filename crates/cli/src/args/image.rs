@@ -15,6 +15,10 @@ pub enum ImageShortcut {
     Import(Import),
     /// Load an image from a tar archive or STDIN
     Load(Load),
+    /// Download an image from a registry
+    Pull(Pull),
+    /// Upload an image to a registry
+    Push(Push),
     /// Save one or more images to a tar archive (streamed to STDOUT by default)
     Save(Save),
     /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
@@ -37,6 +41,10 @@ pub enum ImageGroup {
     Import(Import),
     /// Load an image from a tar archive or STDIN
     Load(Load),
+    /// Download an image from a registry
+    Pull(Pull),
+    /// Upload an image to a registry
+    Push(Push),
     /// Save one or more images to a tar archive (streamed to STDOUT by default)
     Save(Save),
     /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     Session, filters, for_each, image_diff, image_edit, image_list_tree, image_tree, inspect,
-    is_missing,
+    is_missing, pull, push,
 };
 use crate::args::{History, ImageGroup, Import, ListImages, Load, PruneImages, RemoveImages, Save};
 use crate::failure::{Failure, Outcome};
@@ -37,6 +37,12 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: ImageGroup) -> Outcome {
             history(session, &args).map_err(|failure| failure.during("history"))
         }
         ImageGroup::Load(args) => load(session, args).map_err(|failure| failure.during("load")),
+        ImageGroup::Pull(args) => {
+            pull::pull(session, &args).map_err(|failure| failure.during("pull"))
+        }
+        ImageGroup::Push(args) => {
+            push::push(session, &args).map_err(|failure| failure.during("push"))
+        }
         ImageGroup::Save(args) => save(session, &args).map_err(|failure| failure.during("save")),
         ImageGroup::Tag(args) => {
             let tagged = session.engine.image_tag(&args.source, &args.target);

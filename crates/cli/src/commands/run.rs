@@ -6,11 +6,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use orlop_types::config::HostConfig;
+use orlop_types::reference::ImageReference;
 
 use orlop_engine::{
-    Created, ExecRequest, RunOptions, RunOutcome, StartOptions, Started, UnwantedOutputs,
+    CreateRequest, Created, ExecRequest, RunOptions, RunOutcome, StartOptions, Started,
+    UnwantedOutputs,
 };
 
+use super::pull::pull_for;
 use super::{Session, for_each};
 use crate::args::{Attach, Create, Exec, Run, Start};
 use crate::failure::{Failure, Outcome};
@@ -106,6 +109,42 @@ fn attached_streams(flags: &Create) -> AttachedStreams {
     }
 }
 
+/// Creates the container; pulls its image before that or when it is missing, as `--pull` says.
+fn create_with_image(
+    session: &mut Session<'_, '_>,
+    flags: &Create,
+    request: CreateRequest,
+    attachment: Attachment,
+) -> Result<Created, Failure> {
+    let refused = |error: orlop_engine::Error| match attachment {
+        Attachment::ForLater => Failure::from(error),
+        _ => run_failure(error),
+    };
+    // Whatever went wrong, nothing ran.
+    let not_pulled = |failure: Failure| match attachment {
+        Attachment::ForLater => failure,
+        _ => failure.with_code(NOT_RUN),
+    };
+    if flags.pull == "always" {
+        pull_for(session, flags).map_err(not_pulled)?;
+    }
+    // A whole id is no name that could be pulled.
+    let name = request.image.parse::<ImageReference>().ok();
+    let can_pull = matches!(flags.pull.as_str(), "" | "missing");
+    match session.engine.container_create(request.clone()) {
+        Err(error) if can_pull && error.is_missing_image() => {
+            let Some(name) = name else { return Err(refused(error)) };
+            if !flags.quiet {
+                let name = name.tag_or_latest().familiar();
+                writeln!(session.streams.err, "Unable to find image '{name}' locally")?;
+            }
+            pull_for(session, flags).map_err(not_pulled)?;
+            session.engine.container_create(request).map_err(refused)
+        }
+        created => created.map_err(refused),
+    }
+}
+
 /// Creates the container, writes its id to `--cidfile` and tells about warnings.
 fn create_container(
     session: &mut Session<'_, '_>,
@@ -123,10 +162,7 @@ fn create_container(
         _ => not_run(failure),
     })?;
     let local_server = loopback_server(&request.host_config);
-    let created = session.engine.container_create(request).map_err(|error| match attachment {
-        Attachment::ForLater => Failure::from(error),
-        _ => run_failure(error),
-    })?;
+    let created = create_with_image(session, flags, request, attachment)?;
     if let Some(id_file) = id_file {
         id_file.write(created.id.as_str())?;
     }
