@@ -11,12 +11,16 @@ mod evidence;
 mod fixture;
 mod process;
 mod random;
+mod registry_faulty;
+mod registry_server;
 pub mod tar;
 mod wait;
 
 pub use fixture::Fixture;
 pub use process::{Output, run};
 pub use random::Random;
+pub use registry_faulty::{Fault, FaultyRegistry, Recorded, digest_text};
+pub use registry_server::{RegistryOptions, RegistryServer};
 pub use wait::{http_get, wait_until};
 
 /// Makes a [`Fixture`] that runs the binary under test; `fixture!(busybox)` has the image `busybox` in it.
