@@ -25,6 +25,8 @@ pub const PATH_MAX_BYTES: u32 = 4095;
 const METADATA_MAX_BYTES: u32 = 1 << 20;
 /// Pieces of a sparse file.
 const SPARSE_MAX_ENTRIES: usize = 100_000;
+/// What may come behind the last entry of a layer: it is kept, but an endless stream of zeros is none.
+const TRAILER_MAX_BYTES: u64 = 1 << 30;
 const BLOCK: u64 = HEADER_SIZE as u64;
 
 /// What kind of object an entry makes.
@@ -129,6 +131,7 @@ impl<R: BufRead> TarReader<R> {
     pub fn finish_recording(mut self) -> Result<()> {
         let Some(mut recorder) = self.recorder.take() else { return Ok(()) };
         recorder.raw(&self.pending[self.pending_at..])?;
+        let mut left = TRAILER_MAX_BYTES;
         loop {
             let bytes = self.input.fill_buf().map_err(|source| Error::Entry {
                 entry: shown(&self.name),
@@ -138,9 +141,27 @@ impl<R: BufRead> TarReader<R> {
             if bytes.is_empty() {
                 return recorder.finish();
             }
+            let too_long = Error::StreamTooLong { limit_bytes: TRAILER_MAX_BYTES };
+            left = left.checked_sub(bytes.len() as u64).ok_or(too_long)?;
             recorder.raw(bytes)?;
             let step = bytes.len();
             self.input.consume(step);
+        }
+    }
+
+    /// Like [`Self::drain`], and an error if that is more than so many bytes.
+    pub fn drain_at_most(mut self, limit_bytes: u64) -> Result<()> {
+        let mut left = limit_bytes;
+        loop {
+            let step = match self.input.fill_buf() {
+                Ok(bytes) => bytes.len() as u64,
+                Err(source) => return Err(self.read_error(source)),
+            };
+            if step == 0 {
+                return Ok(());
+            }
+            left = left.checked_sub(step).ok_or(Error::StreamTooLong { limit_bytes })?;
+            self.input.consume(usize::try_from(step).unwrap_or(usize::MAX));
         }
     }
 

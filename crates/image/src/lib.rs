@@ -25,6 +25,7 @@ mod layout_documents;
 mod layout_target;
 mod list;
 mod load;
+mod load_keep;
 mod load_plan;
 mod load_source;
 mod prune;

@@ -8,20 +8,24 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use orlop_archive::digest::DigestReader;
 use orlop_layer::{Layer, Unpacked};
 use orlop_meta::{Durability, ImageRecord};
 use orlop_sys::fault;
 use orlop_types::{ChainId, Digest, ImageId};
 
+use crate::content::Content;
 use crate::error::LoadProblem;
 use crate::images::{event, now, put_tag, stored};
+use crate::load_keep::{Keeping, KeptLayer, insert_kept};
 use crate::load_plan::{PlannedImage, PlannedLayer, plan};
 use crate::load_source::{Counted, Held, LoadSource, Parts, wrong};
 use crate::{Error, Images, Platform, Result};
 
 /// Layers that are unpacked at the same time; each has three threads of its own.
 const PARALLEL_LAYERS: usize = 4;
+
+/// Unpacked layers, and what of them is kept in compressed form.
+type Brought = (HashMap<ChainId, Unpacked>, Vec<KeptLayer>);
 
 /// Tells how many bytes were read since the last call.
 type Progress<'a> = &'a (dyn Fn(u64) + Sync);
@@ -63,7 +67,7 @@ impl Images<'_> {
         let mut made = Vec::new();
         let loaded = self
             .bring_layers(&mut parts, &images, progress, &mut made)
-            .and_then(|sizes| self.commit_images(&images, &sizes));
+            .and_then(|(sizes, kept)| self.commit_images(&images, &sizes, &kept));
         drop(parts);
         drop(guard);
         if loaded.is_err() {
@@ -78,14 +82,14 @@ impl Images<'_> {
     }
 
     /// Brings in the layers that the store lacks. `made` gets those that must go if loading fails;
-    /// gives the size of every layer.
+    /// gives the size of every layer, and compressed layers that are kept.
     fn bring_layers(
         &self,
         parts: &mut Parts,
         images: &[PlannedImage],
         progress: Progress<'_>,
         made: &mut Vec<ChainId>,
-    ) -> Result<HashMap<ChainId, u64>> {
+    ) -> Result<(HashMap<ChainId, u64>, Vec<KeptLayer>)> {
         let mut sizes = HashMap::new();
         let mut missing: Vec<&PlannedLayer> = Vec::new();
         let mut seen = HashSet::new();
@@ -107,15 +111,19 @@ impl Images<'_> {
             }
         };
         if !self.layers.driver().independent_layers() {
+            let mut kept = Vec::new();
             for layer in missing {
-                let unpacked = self.unpack_part(parts, layer, progress)?;
+                let (unpacked, blob) = self.unpack_part(parts, layer, progress)?;
                 note(self.layers.commit(vec![unpacked], layer.parent.as_ref(), &now())?);
+                kept.extend(blob);
             }
-            return Ok(sizes);
+            return Ok((sizes, kept));
         }
-        let mut unpacked = self.unpack_held(parts, &missing)?;
+        let (mut unpacked, mut kept) = self.unpack_held(parts, &missing)?;
         missing.retain(|layer| !unpacked.contains_key(&layer.chain_id));
-        unpacked.extend(self.unpack_parallel(parts, &missing, progress)?);
+        let (others, other_blobs) = self.unpack_parallel(parts, &missing, progress)?;
+        unpacked.extend(others);
+        kept.extend(other_blobs);
         fault::point("image.load.unpacked");
         for image in images {
             let first =
@@ -126,16 +134,13 @@ impl Images<'_> {
             note(self.layers.commit(layers, parent, &now())?);
         }
         fault::point("image.load.layers");
-        Ok(sizes)
+        Ok((sizes, kept))
     }
 
     /// Gives layers that were met in a stream their places. One content may have several.
-    fn unpack_held(
-        &self,
-        parts: &mut Parts,
-        missing: &[&PlannedLayer],
-    ) -> Result<HashMap<ChainId, Unpacked>> {
+    fn unpack_held(&self, parts: &mut Parts, missing: &[&PlannedLayer]) -> Result<Brought> {
         let mut done = HashMap::new();
+        let mut kept = Vec::new();
         let mut last: HashMap<String, usize> = HashMap::new();
         let mut names = Vec::new();
         for (at, layer) in missing.iter().enumerate() {
@@ -148,10 +153,14 @@ impl Images<'_> {
                 None => continue,
                 Some(Held::Known(chain)) => self.layers.unpack_copy(chain, None, &layer.diff_id)?,
                 Some(Held::Unpacked(found, blob, length)) => {
-                    check_content(layer, found, blob.as_ref(), *length)?;
+                    check_content(layer, found, blob.as_ref().map(|(digest, _)| digest), *length)?;
                     if last.get(&name) == Some(&at) {
                         match parts.held.remove(&name) {
-                            Some(Held::Unpacked(found, ..)) => *found,
+                            Some(Held::Unpacked(found, blob, _)) => {
+                                let blob = blob.and_then(|(_, blob)| blob);
+                                kept.extend(blob.map(|blob| layer.kept(blob)));
+                                *found
+                            }
                             _ => continue,
                         }
                     } else {
@@ -165,7 +174,7 @@ impl Images<'_> {
             };
             done.insert(layer.chain_id.clone(), unpacked);
         }
-        Ok(done)
+        Ok((done, kept))
     }
 
     /// Unpacks layers that can be read at any time, several at once.
@@ -174,9 +183,9 @@ impl Images<'_> {
         parts: &Parts,
         missing: &[&PlannedLayer],
         progress: Progress<'_>,
-    ) -> Result<HashMap<ChainId, Unpacked>> {
+    ) -> Result<Brought> {
         let next = AtomicUsize::new(0);
-        let done: Mutex<Vec<(ChainId, Result<Unpacked>)>> = Mutex::new(Vec::new());
+        let done: Mutex<Vec<(ChainId, Result<_>)>> = Mutex::new(Vec::new());
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let work = || {
             while let Some(layer) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -196,7 +205,13 @@ impl Images<'_> {
             work();
         });
         let done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        done.into_iter().map(|(chain_id, unpacked)| Ok((chain_id, unpacked?))).collect()
+        let (mut unpacked, mut kept) = (HashMap::new(), Vec::new());
+        for (chain_id, result) in done {
+            let (layer, blob) = result?;
+            unpacked.insert(chain_id, layer);
+            kept.extend(blob);
+        }
+        Ok((unpacked, kept))
     }
 
     fn unpack_part(
@@ -204,7 +219,7 @@ impl Images<'_> {
         parts: &Parts,
         layer: &PlannedLayer,
         progress: Progress<'_>,
-    ) -> Result<Unpacked> {
+    ) -> Result<(Unpacked, Option<KeptLayer>)> {
         let (reader, length) = parts.open(&layer.part)?;
         if let Some(expected) = layer.length
             && expected != length
@@ -213,21 +228,18 @@ impl Images<'_> {
         }
         let mut reader = Counted { inner: reader, progress };
         let parent = layer.parent.as_ref();
-        let Some(blob) = &layer.blob else {
-            return Ok(self.layers.unpack(reader, parent, Some(&layer.diff_id))?);
-        };
-        let mut reader = DigestReader::new(&mut reader);
-        let unpacked = self.layers.unpack(&mut reader, parent, Some(&layer.diff_id));
-        // What a decoder leaves unread belongs to the digest as well.
-        let rest = std::io::copy(&mut reader, &mut std::io::sink());
-        let unpacked = unpacked?;
-        rest.map_err(|source| Error::LoadFile { action: "read the archive", source })?;
-        let (found, _) = reader.finish();
-        if found != *blob {
-            let problem = LoadProblem::Digest { expected: blob.clone(), found };
+        // A part whose digest is the content's is not compressed.
+        if layer.blob.is_none() && layer.is_named_by_digest {
+            return Ok((self.layers.unpack(reader, parent, Some(&layer.diff_id))?, None));
+        }
+        let mut reader = Keeping::new(Content::new(self.store), &mut reader)?;
+        let unpacked = self.layers.unpack(&mut reader, parent, Some(&layer.diff_id))?;
+        let (found, _, blob) = reader.finish()?;
+        if let Some(expected) = layer.blob.as_ref().filter(|expected| **expected != found) {
+            let problem = LoadProblem::Digest { expected: expected.clone(), found };
             return Err(wrong(&layer.part, problem));
         }
-        Ok(unpacked)
+        Ok((unpacked, blob.map(|blob| layer.kept(blob))))
     }
 
     /// Makes the images visible, all in one commit.
@@ -235,8 +247,11 @@ impl Images<'_> {
         &self,
         images: &[PlannedImage],
         sizes: &HashMap<ChainId, u64>,
+        kept: &[KeptLayer],
     ) -> Result<Vec<Loaded>> {
         let created = now();
+        let tar_lengths = self.tar_lengths(kept)?;
+        let manifests = self.keep_manifests(images)?;
         let loaded = self.store.write(Durability::Durable, |query| {
             let mut loaded = Vec::new();
             for image in images {
@@ -262,6 +277,7 @@ impl Images<'_> {
                 query.event_insert(&event("load", &record, image.id.as_str()))?;
                 loaded.push(result);
             }
+            insert_kept(query, kept, &tar_lengths, &manifests)?;
             Ok::<_, Error>(loaded)
         })?;
         fault::point("image.load.committed");

@@ -9,10 +9,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
+use crate::content::NewBlob;
 use crate::error::LoadProblem;
+use crate::load_keep::KeptLayer;
 use crate::load_source::{Parts, blob_digest, clean, unique, wrong};
 use crate::{Error, Platform, Result};
 
+/// What a manifest is that does not say it.
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Indexes within indexes.
 const INDEX_DEPTH_MAX: usize = 4;
 /// Images of one archive.
@@ -29,6 +33,8 @@ pub(crate) struct PlannedImage {
     pub(crate) tags: Vec<ImageReference>,
     /// Lowest first.
     pub(crate) layers: Vec<PlannedLayer>,
+    /// The manifest's media type and bytes, if the archive has one.
+    pub(crate) manifest: Option<(String, Vec<u8>)>,
 }
 
 /// A layer of such an image.
@@ -42,6 +48,15 @@ pub(crate) struct PlannedLayer {
     /// The digest of the part where it is another than the content's: it is compressed.
     pub(crate) blob: Option<Digest>,
     pub(crate) length: Option<u64>,
+    /// Whether the archive says what digest the part has.
+    pub(crate) is_named_by_digest: bool,
+}
+
+impl PlannedLayer {
+    /// The layer's compressed form.
+    pub(crate) fn kept(&self, blob: NewBlob) -> KeptLayer {
+        KeptLayer { blob, diff_id: self.diff_id.clone(), chain_id: self.chain_id.clone() }
+    }
 }
 
 /// An element of Docker's `manifest.json`.
@@ -78,7 +93,10 @@ struct DescribedPlatform {
 
 /// An index or a manifest; which one shows in what it has.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Document {
+    #[serde(default)]
+    media_type: Option<String>,
     #[serde(default)]
     manifests: Option<Vec<Descriptor>>,
     #[serde(default)]
@@ -256,7 +274,9 @@ fn described(
         digest: Some(layer.digest),
         length: Some(layer.size),
     });
-    let image = image(&config_name, config.digest, config_bytes, blobs.collect(), Vec::new())?;
+    let mut image = image(&config_name, config.digest, config_bytes, blobs.collect(), Vec::new())?;
+    let media_type = document.media_type.unwrap_or_else(|| OCI_MANIFEST.to_owned());
+    image.manifest = Some((media_type, bytes));
     if let Some(platform) = platform {
         check_platform(&image, platform)?;
     }
@@ -314,6 +334,7 @@ fn image(
     for (diff_id, blob) in diff_ids.into_iter().zip(blobs) {
         let chain_id = chain_id(parent.as_ref(), &diff_id);
         layers.push(PlannedLayer {
+            is_named_by_digest: blob.digest.is_some(),
             blob: blob.digest.filter(|digest| digest != diff_id.digest()),
             diff_id,
             chain_id: chain_id.clone(),
@@ -322,5 +343,5 @@ fn image(
             length: blob.length,
         });
     }
-    Ok(PlannedImage { id: ImageId::new(id), config: text, tags, layers })
+    Ok(PlannedImage { id: ImageId::new(id), config: text, tags, layers, manifest: None })
 }

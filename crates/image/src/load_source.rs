@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use orlop_archive::compression::{Compression, MAGIC_BYTES, decoder};
-use orlop_archive::digest::DigestReader;
 use orlop_archive::name;
 use orlop_archive::read::{ContentReader, EntryKind, TarReader};
 use orlop_layer::{Error as LayerError, Unpacked};
@@ -21,7 +20,9 @@ use orlop_meta::StagedDirectory;
 use orlop_sys::confined::Root;
 use orlop_types::{ChainId, DiffId, Digest};
 
+use crate::content::{Content, NewBlob};
 use crate::error::LoadProblem;
+use crate::load_keep::Keeping;
 use crate::{Error, Images, Result};
 
 /// Longest description: a manifest may have 4 MiB by the specification of registries.
@@ -32,6 +33,8 @@ const DOCUMENTS_MAX_BYTES: u64 = 128 << 20;
 const ENTRIES_MAX: usize = 100_000;
 /// A part of a stream that is shorter stays in memory, whatever it is.
 const SMALL_BYTES: u64 = 64 * 1024;
+/// What may come behind an archive's end: writers fill the last block of a tape, 1 MiB at most.
+const TRAILER_MAX_BYTES: u64 = 64 << 20;
 /// Links that lead to links.
 const LINKS_MAX: usize = 16;
 
@@ -57,8 +60,8 @@ impl std::fmt::Debug for LoadSource {
 
 /// A layer that was met in a stream.
 pub(crate) enum Held {
-    /// Unpacked, with the digest of the part if that is compressed, and its length.
-    Unpacked(Box<Unpacked>, Option<Digest>, u64),
+    /// Unpacked, with the digest of the part if that is compressed and its kept form, and its length.
+    Unpacked(Box<Unpacked>, Option<(Digest, Option<NewBlob>)>, u64),
     /// The store has its content already, and it was not read.
     Known(ChainId),
     /// It could not be unpacked: no layer, or a damaged one.
@@ -266,39 +269,35 @@ impl Images<'_> {
             parts.insert(name.clone(), Place::Held)?;
             let held = match blob_digest(&name).and_then(|digest| known.get(&digest)) {
                 Some(chain_id) => Held::Known(chain_id.clone()),
-                None => self.hold(&mut tar, entry.size).map_err(archive)?,
+                None => self.hold(&mut tar, entry.size)?,
             };
             parts.held.insert(name, held);
         }
-        tar.drain().map_err(archive)?;
+        // What has no entry is no archive, however long it goes on.
+        if !parts.entries.is_empty() {
+            tar.drain_at_most(TRAILER_MAX_BYTES).map_err(archive)?;
+        }
         parts.staged = waiting.staged;
         Ok(parts)
     }
 
     /// Unpacks the current entry of a stream.
-    fn hold<R: io::BufRead + Send>(
-        &self,
-        tar: &mut TarReader<R>,
-        length: u64,
-    ) -> Result<Held, orlop_archive::Error> {
-        let is_packed = Compression::detect(tar.content()?) != Compression::None;
+    fn hold<R: io::BufRead + Send>(&self, tar: &mut TarReader<R>, length: u64) -> Result<Held> {
+        let start = tar.content().map_err(archive)?;
+        let is_packed = Compression::detect(start) != Compression::None;
         // Whether a failure matters shows when it is known what the part should have been.
         if !is_packed {
             let unpacked = self.layers.unpack(ContentReader::new(tar), None, None);
             return Ok(unpacked
                 .map_or_else(Held::Failed, |found| Held::Unpacked(Box::new(found), None, length)));
         }
-        let mut reader = DigestReader::new(ContentReader::new(tar));
-        let unpacked = self.layers.unpack(&mut reader, None, None);
-        let rest = io::copy(&mut reader, &mut io::sink());
-        Ok(match (unpacked, rest) {
-            (Ok(found), Ok(_)) => Held::Unpacked(Box::new(found), Some(reader.finish().0), length),
-            (Err(error), _) => Held::Failed(error),
-            (Ok(_), Err(source)) => {
-                let compression = Compression::None;
-                Held::Failed(orlop_archive::Error::Stream { compression, source }.into())
-            }
-        })
+        let mut reader = Keeping::new(Content::new(self.store), ContentReader::new(tar))?;
+        let found = match self.layers.unpack(&mut reader, None, None) {
+            Ok(found) => found,
+            Err(error) => return Ok(Held::Failed(error)),
+        };
+        let (digest, _, blob) = reader.finish()?;
+        Ok(Held::Unpacked(Box::new(found), Some((digest, blob)), length))
     }
 
     /// Layers of the store by their content.

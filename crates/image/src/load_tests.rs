@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 
 use crate::{Error, Images, LayoutOptions, LoadOptions, LoadSource, Loaded, RemoveOptions};
 
-struct Fixture {
+pub(crate) struct Fixture {
     directory: tempfile::TempDir,
-    store: Arc<Store>,
-    layers: LayerStore,
+    pub(crate) store: Arc<Store>,
+    pub(crate) layers: LayerStore,
     driver: &'static str,
 }
 
 impl Fixture {
-    fn new(driver: &'static str) -> Self {
+    pub(crate) fn new(driver: &'static str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("root");
         let store = Arc::new(Store::open(&root, &directory.path().join("run")).unwrap());
@@ -29,21 +29,21 @@ impl Fixture {
         Self { directory, store, layers, driver }
     }
 
-    fn images(&self) -> Images<'_> {
+    pub(crate) fn images(&self) -> Images<'_> {
         Images::new(&self.store, &self.layers)
     }
 
-    fn load(&self, source: LoadSource) -> Result<Vec<Loaded>, Error> {
+    pub(crate) fn load(&self, source: LoadSource) -> Result<Vec<Loaded>, Error> {
         self.images().load(source, &LoadOptions::default(), &|_| {})
     }
 
-    fn file(&self, archive: &[u8]) -> LoadSource {
+    pub(crate) fn file(&self, archive: &[u8]) -> LoadSource {
         let path = self.directory.path().join("archive");
         std::fs::write(&path, archive).unwrap();
         LoadSource::File(std::fs::File::open(path).unwrap())
     }
 
-    fn save(&self, names: &[&str]) -> Vec<u8> {
+    pub(crate) fn save(&self, names: &[&str]) -> Vec<u8> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let plan = self.images().plan_save(&names, None, LayoutOptions::default()).unwrap();
         let mut archive = Vec::new();
@@ -51,7 +51,7 @@ impl Fixture {
         archive
     }
 
-    fn is_empty(&self) {
+    pub(crate) fn is_empty(&self) {
         assert!(self.images().list(&Filters::default()).unwrap().is_empty());
         let layers = self.directory.path().join("root/layers").join(self.driver);
         assert_eq!(layers.read_dir().unwrap().count(), 0, "layers are left");
@@ -59,20 +59,25 @@ impl Fixture {
         assert!(!self.directory.path().join("canary").exists());
     }
 
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         for image in self.images().list(&Filters::default()).unwrap() {
             let options = RemoveOptions { force: true };
             self.images().remove(image.id.as_str(), options).unwrap();
         }
         for entry in self.store.paths.trash().read_dir().unwrap() {
-            std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
+            let path = entry.unwrap().path();
+            let removed = match path.is_dir() {
+                true => std::fs::remove_dir_all(path),
+                false => std::fs::remove_file(path),
+            };
+            removed.unwrap();
         }
         self.is_empty();
     }
 }
 
 /// A layer of files that belong to whoever runs the test.
-fn layer(files: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn layer(files: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, content) in files {
         let mut header = tar::Header::new_ustar();
@@ -87,13 +92,13 @@ fn layer(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// Two layers, the second twice; larger than what a stream keeps in memory.
-fn layers() -> Vec<Vec<u8>> {
+pub(crate) fn layers() -> Vec<Vec<u8>> {
     let text = "0123456789abcdef".repeat(10_000);
     let second = layer(&[("b", &text[1..]), (".wh.a", "")]);
     vec![layer(&[("a", "one"), ("large", &text)]), second.clone(), second]
 }
 
-fn config(layers: &[Vec<u8>]) -> String {
+pub(crate) fn config(layers: &[Vec<u8>]) -> String {
     // Spaces, unknown fields and `null` are kept as they are: the id is the digest of these bytes.
     format!(
         "{{ \"os\": \"linux\",\"architecture\":\"{}\", \"config\": {{\"Cmd\":[\"x\"], \"Labels\":null}},\n\
@@ -103,9 +108,9 @@ fn config(layers: &[Vec<u8>]) -> String {
     )
 }
 
-type Entries = Vec<(String, Vec<u8>)>;
+pub(crate) type Entries = Vec<(String, Vec<u8>)>;
 
-fn pack(entries: &Entries) -> Vec<u8> {
+pub(crate) fn pack(entries: &Entries) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, content) in entries {
         let mut header = tar::Header::new_gnu();
@@ -126,22 +131,22 @@ fn pack(entries: &Entries) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-fn blob(bytes: &[u8]) -> String {
+pub(crate) fn blob(bytes: &[u8]) -> String {
     format!("blobs/sha256/{}", of_bytes(bytes).hex())
 }
 
 /// Docker before version 25: a directory for each layer, one of them a link, then the descriptions.
-fn old_docker() -> Entries {
+pub(crate) fn old_docker() -> Entries {
     let layers = layers();
     let config = config(&layers);
     let config_name = format!("{}.json", of_bytes(config.as_bytes()).hex());
@@ -163,7 +168,7 @@ fn old_docker() -> Entries {
 }
 
 /// An OCI layout with layers packed by a function, as podman, skopeo and containerd write it.
-fn layout(packed: fn(&[u8]) -> Vec<u8>, annotations: &Value) -> Entries {
+pub(crate) fn layout(packed: fn(&[u8]) -> Vec<u8>, annotations: &Value) -> Entries {
     let layers = layers();
     let config = config(&layers).into_bytes();
     let mut entries: Entries = vec![(blob(&config), config.clone())];
@@ -239,7 +244,7 @@ fn every_form_gives_the_same_image(driver: &'static str) {
     }
 }
 
-fn unpack(directory: &Path, entries: &Entries) {
+pub(crate) fn unpack(directory: &Path, entries: &Entries) {
     for (name, content) in entries {
         let path: PathBuf = directory.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -318,9 +323,15 @@ fn a_saved_image_comes_back_with_its_id(driver: &'static str) {
     fixture.clear();
     let loaded = fixture.load(fixture.file(&archive)).unwrap();
     assert_eq!((loaded[0].id.digest(), loaded[0].names.len()), (&id, 0));
-    let missing = fixture.images().plan_save(&["nothing".to_owned()], None, LayoutOptions::default()).unwrap_err();
+    let missing = fixture
+        .images()
+        .plan_save(&["nothing".to_owned()], None, LayoutOptions::default())
+        .unwrap_err();
     assert_eq!(missing.to_string(), "No such image: nothing");
-    let other = fixture.images().plan_save(&[id.to_string()], Some("linux/pdp11"), LayoutOptions::default()).unwrap_err();
+    let other = fixture
+        .images()
+        .plan_save(&[id.to_string()], Some("linux/pdp11"), LayoutOptions::default())
+        .unwrap_err();
     assert_eq!(other.to_string(), "no suitable export target found for platform linux/pdp11");
 }
 
