@@ -17,11 +17,15 @@ mod client;
 pub mod config_file;
 mod credential;
 mod credentials;
+#[cfg(test)]
+mod credentials_tests;
 mod download;
 mod endpoint;
 mod error;
 pub mod error_answer;
 mod exchange;
+#[cfg(test)]
+mod fault_tests;
 mod fetch;
 mod helper;
 mod host;

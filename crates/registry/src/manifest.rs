@@ -149,7 +149,7 @@ pub fn parse(bytes: &[u8], content_type: &str) -> Result<Manifest> {
         .map_err(|error| Error::Unsupported(format!("invalid manifest: {error}")))?;
     let said = content_type.split(';').next().unwrap_or_default().trim();
     let media_type = document.media_type.as_deref().unwrap_or(said);
-    if document.schema_version == 1 || media_type.contains("manifest.v1+") {
+    if document.schema_version == 1 || media_type.contains("distribution.manifest.v1+") {
         return Err(Error::Unsupported(
             "Docker Image Format v1 and Docker Image manifest version 2, schema 1 are not supported"
                 .to_owned(),
@@ -211,5 +211,89 @@ impl Index {
             .min_by_key(|(rank, _)| *rank)
             .map(|(_, entry)| entry)
             .ok_or_else(|| Error::NoPlatform(platform.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(digit: char) -> String {
+        format!("sha256:{}", digit.to_string().repeat(64))
+    }
+
+    #[test]
+    fn the_kind_of_a_document_is_what_it_has_and_says() {
+        let blob = format!(r#"{{"mediaType":"t","digest":"{}","size":1}}"#, digest('a'));
+        let image = format!(r#""config":{blob},"layers":[{blob}]"#);
+        let index = format!(r#""manifests":[{blob}]"#);
+        let kind = |text: &str, content_type: &str| match parse(text.as_bytes(), content_type) {
+            Ok(Manifest::Image(image)) => format!("image {}", image.media_type),
+            Ok(Manifest::Index(index)) => format!("index {}", index.media_type),
+            Err(error) => error.to_string(),
+        };
+        let document = |members: &str| format!(r#"{{"schemaVersion":2,{members}}}"#);
+        assert_eq!(kind(&document(&image), DOCKER_MANIFEST), format!("image {DOCKER_MANIFEST}"));
+        assert_eq!(
+            kind(&document(&image), "application/json; charset=utf-8"),
+            format!("image {OCI_MANIFEST}")
+        );
+        assert_eq!(kind(&document(&index), ""), format!("index {OCI_INDEX}"));
+        assert_eq!(kind(&document(&index), DOCKER_LIST), format!("index {DOCKER_LIST}"));
+        let unsupported = |kind: &str| format!("unsupported manifest of type `{kind}`");
+        // One document, two images: refused whatever it is called.
+        assert_eq!(kind(&document(&format!("{image},{index}")), OCI_INDEX), unsupported(OCI_INDEX));
+        assert_eq!(kind(&document(&image), OCI_INDEX), unsupported(OCI_INDEX));
+        assert_eq!(kind(&document(&index), OCI_MANIFEST), unsupported(OCI_MANIFEST));
+        let old = "Docker Image Format v1 and Docker Image manifest version 2, schema 1 are not supported";
+        assert_eq!(kind(r#"{"schemaVersion":1}"#, ""), old);
+        assert_eq!(
+            kind(&document(&image), "application/vnd.docker.distribution.manifest.v1+prettyjws"),
+            old
+        );
+        assert_eq!(kind("{}", ""), "invalid manifest: unknown schema version 0");
+        assert!(kind("[", "").starts_with("invalid manifest: "));
+    }
+
+    #[test]
+    fn the_best_platform_of_an_index_is_chosen() {
+        let entry = |digit: char, platform: &str| {
+            format!(r#"{{"digest":"{}","size":1{platform}}}"#, digest(digit))
+        };
+        let named = |digit: char, architecture: &str, variant: &str| {
+            let text = format!(
+                r#","platform":{{"os":"linux","architecture":"{architecture}","variant":"{variant}"}}"#
+            );
+            entry(digit, &text)
+        };
+        let choose = |entries: &[String], platform: &str| {
+            let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+            let Ok(Manifest::Index(index)) = parse(text.as_bytes(), "") else { panic!("an index") };
+            let platform = platform.parse().expect("a platform");
+            index.choose(&platform).map(|found| found.digest.hex()[..1].to_owned())
+        };
+        let entries = [
+            named('1', "arm", "v6"),
+            named('2', "arm", "v7"),
+            named('3', "amd64", "v2"),
+            named('4', "amd64", ""),
+            named('5', "arm64", "v8"),
+            named('6', "unknown", ""),
+        ];
+        for (platform, want) in [
+            ("linux/amd64", "4"),
+            ("linux/amd64/v3", "3"),
+            ("linux/arm64", "5"),
+            ("linux/arm64/v8", "5"),
+            ("linux/arm/v7", "2"),
+            ("linux/arm/v6", "1"),
+        ] {
+            assert_eq!(choose(&entries, platform).expect(platform), want, "{platform}");
+        }
+        let error = choose(&entries, "linux/s390x").expect_err("none").to_string();
+        assert_eq!(error, "no matching manifest for linux/s390x in the manifest list entries");
+        let unnamed = [entry('7', ""), named('4', "amd64", "")];
+        assert_eq!(choose(&unnamed, "linux/amd64").expect("named"), "4");
+        assert_eq!(choose(&unnamed, "linux/s390x").expect("unnamed"), "7");
     }
 }
