@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use orlop_dockerfile::Lines;
 use orlop_types::ErrorKind;
 
 /// A build that failed.
@@ -56,6 +57,50 @@ pub struct Location {
     pub last: usize,
     /// The step's name (`[stage-1 2/4] RUN make`); empty where no step ran.
     pub step: String,
+    /// The word that is wrong; empty where it is more than a word.
+    pub word: String,
+}
+
+/// The Dockerfile of a build, for errors that belong to lines of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Its name as messages show it.
+    pub file: String,
+    /// Its text.
+    pub text: Arc<str>,
+}
+
+impl Place {
+    /// Gives an error its lines; one that has some keeps them.
+    pub fn at(&self, lines: Lines, step: &str, error: Error) -> Error {
+        if matches!(error, Error::At { .. } | Error::Cancelled) {
+            return error;
+        }
+        let location = Location {
+            file: self.file.clone(),
+            text: Arc::clone(&self.text),
+            first: lines.first,
+            last: lines.last,
+            step: step.to_owned(),
+            word: String::new(),
+        };
+        Error::At { location: Box::new(location), source: Box::new(error) }
+    }
+
+    /// Gives an error of the grammar the lines and the word that it names itself.
+    pub fn grammar(&self, error: &orlop_dockerfile::Error) -> Error {
+        let failed = Error::failed(error.kind(), error.to_string());
+        match error.lines() {
+            None => failed,
+            Some(lines) => match self.at(lines, "", failed) {
+                Error::At { mut location, source } => {
+                    location.word = error.word().unwrap_or_default().to_owned();
+                    Error::At { location, source }
+                }
+                other => other,
+            },
+        }
+    }
 }
 
 impl Error {

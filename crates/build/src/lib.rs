@@ -8,15 +8,35 @@
 //! A step is data, so that its digest can be a cache key. What a step makes is a layer of the ordinary
 //! layer store, so a build that is cut loses at most the steps that were running.
 
+mod answer;
+mod base;
 mod builder;
+mod cache;
+mod cache_tree;
+mod cache_usage;
 pub mod cancel;
+pub mod context;
+pub mod copy;
+mod definition;
+mod document;
 pub mod error;
+mod executor;
+mod explain;
+mod frontend;
+mod graph;
+mod keys;
+mod output;
+mod output_store;
 pub mod progress;
 pub mod request;
 pub mod run;
+mod solve;
+mod sources;
 pub mod step;
+mod vertices;
 
 pub use builder::Builder;
+pub use cache_usage::{CachePruneOptions, CachePruned, CacheUsage};
 pub use cancel::Cancel;
 pub use error::{Error, Location};
 

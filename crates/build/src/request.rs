@@ -73,6 +73,8 @@ pub struct BuildRequest {
     /// Program and arguments are not searched for in the client's environment below this flag: the
     /// builder itself never reads environment variables.
     pub source_date_epoch: Option<i64>,
+    /// Bytes that the build cache may take; the store's setting if absent.
+    pub cache_budget_bytes: Option<u64>,
 }
 
 /// Where a context comes from.

@@ -46,6 +46,9 @@ pub struct Config {
     /// How the image says its health is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<HealthConfig>,
+    /// No meaning on Linux; builders set it with CMD.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub args_escaped: bool,
     /// The image as the user named it (containers only).
     pub image: String,
     /// Paths that get an anonymous volume: `VOLUME` of the image and `-v /path`.
