@@ -3,6 +3,7 @@
 //! Only ratios within one run mean anything: the engines take turns, one command each, so that a
 //! busy disk hits all of them alike. Every engine imports the same tar first.
 
+mod builds;
 mod workloads;
 
 use std::io::Write as _;
@@ -19,6 +20,7 @@ usage: cargo xtask bench [--rounds N] [--only NAME,…] [--ours 'COMMAND …'] [
 Without --peer, `docker` and `podman` take part when they are in the path and answer.
 Without --only, everything that does not take long is measured; the others, which the table marks as heavy, run when they are named.
 `load` wants `save` in the same run.
+`cargo xtask bench builds` measures builds and transfers of images.
 Words after `--` go to the `run` of the workload `run`, for instance `--network none`.
 ";
 
@@ -53,6 +55,9 @@ struct Options {
 
 /// Runs the measurement and prints the table.
 pub(crate) fn run(root: &Path, words: &[String]) -> Result<()> {
+    if let Some(("builds", rest)) = words.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        return builds::run(root, rest);
+    }
     let options = parse(words)?;
     let scratch = Scratch::new()?;
     let ours = match options.ours.clone() {
@@ -84,13 +89,10 @@ pub(crate) fn run(root: &Path, words: &[String]) -> Result<()> {
     for workload in &chosen {
         println!("{:<16} {}", workload.name, workload.what);
     }
-    println!(
-        "\n{:<16} {:<10} {:>6} {:>10} {:>10} {:>10} {:>10}",
-        "workload", "engine", "runs", "median ms", "min ms", "max ms", "orlop ÷ it"
-    );
+    print_head();
     for workload in chosen {
         let mut times = measure(workload, &engines, &options, &large, &folders)?;
-        print_rows(workload, &engines, &mut times);
+        print_times(workload.name, &engines, &mut times);
     }
     for engine in &engines {
         engine.checked(&words_of(&["rmi", "-f", IMAGE, LAYERS]))?;
@@ -349,14 +351,21 @@ fn parse(words: &[String]) -> Result<Options> {
     Ok(options)
 }
 
-fn print_rows(workload: &Workload, engines: &[Engine], times: &mut [Vec<Duration>]) {
+fn print_head() {
+    println!(
+        "\n{:<16} {:<10} {:>6} {:>10} {:>10} {:>10} {:>10}",
+        "workload", "engine", "runs", "median ms", "min ms", "max ms", "orlop ÷ it"
+    );
+}
+
+fn print_times(workload: &str, engines: &[Engine], times: &mut [Vec<Duration>]) {
     let ours = times.first_mut().and_then(|times| median(times));
     for (engine, times) in engines.iter().zip(times) {
         let (Some(middle), Some(ours)) = (median(times), ours) else { continue };
         let ms = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1000.0);
         println!(
             "{:<16} {:<10} {:>6} {:>10.1} {:>10.1} {:>10.1} {:>10.3}",
-            workload.name,
+            workload,
             engine.name,
             times.len(),
             ms(Some(&middle)),
