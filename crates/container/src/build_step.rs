@@ -276,6 +276,8 @@ impl BuildStep<'_> {
         orlop_sys::fault::point("container.step.ended");
         let oom_killed = self.was_oom_killed()?;
         self.wait_for_teardown(&mut client)?;
+        // What was measured meanwhile is not true any more.
+        self.containers.forget_sizes(&self.record)?;
         Ok(StepEnd { exit_code, oom_killed })
     }
 
@@ -297,6 +299,7 @@ impl BuildStep<'_> {
         let (containers, record) = (&self.containers, &self.record);
         let run_dir = containers.store.paths.container_run(&record.id);
         std::fs::create_dir(&run_dir).map_err(system("make the directory", &run_dir))?;
+        orlop_sys::fault::point("container.step.directory");
         let network = containers.allocate(record)?;
         containers.write_files(record, &network)?;
         let mut plan = containers.make_plan(record, network.plan, (0, 0))?;
