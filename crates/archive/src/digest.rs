@@ -23,9 +23,13 @@ impl Digester {
     /// Gives the digest of everything added.
     #[must_use]
     pub fn finish(self) -> Digest {
-        let digest = self.0.finish();
-        let bytes: &[u8; 32] = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
-        Digest::of_sha256(bytes)
+        Digest::of_sha256(&self.finish_raw())
+    }
+
+    /// Gives the bytes of the digest of everything added.
+    #[must_use]
+    pub fn finish_raw(self) -> [u8; 32] {
+        self.0.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 }
 
