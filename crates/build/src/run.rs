@@ -5,21 +5,42 @@
 //! When its command has succeeded, its writable layer becomes the new layer where it lies; nothing is
 //! copied.
 
+pub mod cache_mount;
+mod cache_mount_list;
+mod failure;
+mod secret;
+mod ssh;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use orlop_container::Containers;
+use orlop_container::{
+    BuildStep, Containers, StepEnd, StepInputs, StepMount, StepRequest, StepSource,
+};
 use orlop_layer::{Layer, LayerStore};
 use orlop_meta::Store;
+use orlop_runtime::plan::FileContent;
 use orlop_sys::mount::RootfsRecipe;
 use orlop_types::ChainId;
-use orlop_types::config::Ulimit;
+use orlop_types::config::{Config, HostConfig, Ulimit};
 
 use crate::progress::StepProgress;
 use crate::request::{BuildRequest, SecretSource, SshSource};
-use crate::step::{Input, RunStep};
-use crate::{Cancel, Result};
+use crate::step::{Input, RunMountKind, RunStep};
+use crate::{Cancel, Error, Result};
+pub(crate) use cache_mount_list::KIND as CACHE_MOUNT;
+
+use cache_mount::HeldCache;
+use failure::failed;
+use ssh::Agents;
+
+/// Host name in the steps unless the build says otherwise.
+const HOSTNAME: &str = "buildkitsandbox";
+/// Where scripts of here-documents are.
+const PIPES: &str = "/dev/pipes";
+/// How often a cache that was removed just now is made again.
+const CACHE_ATTEMPTS: u32 = 5;
 
 /// Gives the files of the inputs that a RUN mounts (`--mount=type=bind` and `from=` of a cache).
 ///
@@ -100,21 +121,42 @@ impl RunSettings {
 
 /// What all RUNs of one build share. Several threads may carry steps out at the same time.
 pub struct RunBuild<'a> {
-    /// The store.
-    pub store: &'a Store,
-    /// Its layers.
-    pub layers: &'a LayerStore,
-    /// Its containers.
-    pub containers: Containers<'a>,
-    /// Limits and the like.
-    pub settings: RunSettings,
-    /// Secrets by id.
-    pub secrets: &'a BTreeMap<String, SecretSource>,
-    /// SSH agents and keys by id.
-    pub ssh: &'a BTreeMap<String, SshSource>,
+    store: &'a Store,
+    layers: &'a LayerStore,
+    containers: Containers<'a>,
+    settings: RunSettings,
+    secrets: BTreeMap<String, SecretSource>,
+    ssh: BTreeMap<String, SshSource>,
+    agents: Agents,
 }
 
-/// Runs a step on the layers that end with `parent`; the layer that it made.
+impl<'a> RunBuild<'a> {
+    /// Brings together what the steps of a build work on. What builders that were killed have left
+    /// goes first.
+    #[must_use]
+    pub fn new(
+        store: &'a Store,
+        layers: &'a LayerStore,
+        containers: Containers<'a>,
+        request: &BuildRequest,
+    ) -> Self {
+        if let Err(error) = containers.remove_abandoned_steps() {
+            tracing::debug!(%error, "steps of another builder are left");
+        }
+        Self {
+            store,
+            layers,
+            containers,
+            settings: RunSettings::of(request),
+            secrets: request.secrets.clone(),
+            ssh: request.ssh.clone(),
+            agents: Agents::default(),
+        }
+    }
+}
+
+/// Runs a step on the layers that end with `parent`; the layer that it made, `None` if it has written
+/// nothing.
 ///
 /// # Errors
 /// BuildKit's texts. After a failure, or when the build is cancelled, nothing of the step is left.
@@ -126,7 +168,164 @@ pub fn execute(
     progress: StepProgress<'_>,
     cancel: &Cancel,
 ) -> Result<Option<Layer>> {
-    let _ = (build, step, parent, files, progress);
     cancel.check()?;
-    Err(crate::Error::Cancelled)
+    check_entitlements(&build.settings, step)?;
+    let secrets = secret::collect(&build.secrets, &step.mounts)?;
+    let (mut container, caches) = make(build, step, parent, files, progress, cancel)?;
+    let (mut inputs, guards) = inputs(step, files)?;
+    inputs.mounts.extend(secrets.files);
+    inputs.secret_env.extend(secrets.variables);
+    let sockets = build.agents.forward(build, step, &container, &mut inputs)?;
+    let mut output = |stream: u8, bytes: &[u8]| progress.log(stream, bytes);
+    let ended = container.run(inputs, &mut output, &|| cancel.is_cancelled());
+    drop((sockets, guards, caches));
+    cancel.check()?;
+    match ended {
+        Ok(StepEnd { exit_code: 0, .. }) => {}
+        Ok(end) => return Err(failed(step, &failure::reason(end))),
+        Err(error) => return Err(failed(step, &failure::text(&error))),
+    }
+    let sealed = container.seal(&|| cancel.is_cancelled());
+    cancel.check()?;
+    Ok(sealed?)
+}
+
+/// Makes the step's container with the caches that it mounts.
+fn make<'a>(
+    build: &RunBuild<'a>,
+    step: &RunStep,
+    parent: Option<&ChainId>,
+    files: &dyn InputFiles,
+    progress: StepProgress<'_>,
+    cancel: &Cancel,
+) -> Result<(BuildStep<'a>, Vec<HeldCache>)> {
+    let (config, host_config) = configuration(build, step);
+    for attempt in 1.. {
+        let caches = cache_mount::take_all(build, step, files, progress, cancel)?;
+        let made = build.containers.new_step(StepRequest {
+            parent: parent.cloned(),
+            config: config.clone(),
+            host_config: host_config.clone(),
+            volumes: caches.iter().map(HeldCache::mount).collect(),
+        });
+        match made {
+            // Somebody has removed one of them before the step referred to it.
+            Err(orlop_container::Error::Store(error))
+                if error.is_constraint() && !caches.is_empty() && attempt < CACHE_ATTEMPTS => {}
+            other => return Ok((other?, caches)),
+        }
+    }
+    Err(Error::Cancelled)
+}
+
+/// The step in the terms of a container.
+fn configuration(build: &RunBuild<'_>, step: &RunStep) -> (Config, HostConfig) {
+    let settings = &build.settings;
+    let hostname = if settings.hostname.is_empty() { HOSTNAME } else { &settings.hostname };
+    let known = |name: &str| step.env.iter().any(|entry| entry.split('=').next() == Some(name));
+    let proxies = step.proxies.iter().filter(|(name, _)| !known(name));
+    let proxies = proxies.map(|(name, value)| format!("{name}={value}"));
+    let config = Config {
+        cmd: Some(step.args.clone()),
+        env: Some(proxies.chain(step.env.iter().cloned()).collect()),
+        user: step.user.clone(),
+        working_dir: step.cwd.clone(),
+        hostname: hostname.to_owned(),
+        ..Config::default()
+    };
+    let host_config = HostConfig {
+        network_mode: if step.network.is_empty() { "default" } else { &*step.network }.to_owned(),
+        privileged: step.insecure,
+        extra_hosts: Some(settings.add_hosts.clone()).filter(|hosts| !hosts.is_empty()),
+        shm_size: settings.shm_size_bytes,
+        ulimits: Some(settings.ulimits.clone()).filter(|limits| !limits.is_empty()),
+        cgroup_parent: settings.cgroup_parent.clone(),
+        memory: settings.memory_bytes,
+        memory_swap: settings.memory_swap_bytes,
+        cpu_shares: settings.cpu_shares,
+        cpuset_cpus: settings.cpuset_cpus.clone(),
+        cpu_period: settings.cpu_period_us,
+        cpu_quota: settings.cpu_quota_us,
+        ..HostConfig::default()
+    };
+    (config, host_config)
+}
+
+/// What a step may not have unless the user allows it.
+fn check_entitlements(settings: &RunSettings, step: &RunStep) -> Result<()> {
+    let is_allowed = |name: &str| settings.allow.iter().any(|allowed| allowed == name);
+    let refused = |name: &str| {
+        Err(Error::failed(orlop_types::ErrorKind::Denied, format!("{name} is not allowed")))
+    };
+    if step.network == "host" && !is_allowed("network.host") {
+        return refused("network.host");
+    }
+    if step.insecure && !is_allowed("security.insecure") {
+        return refused("security.insecure");
+    }
+    for device in &step.devices {
+        let (name, required) = parse_device(device);
+        if required {
+            // Nothing on this machine describes devices for containers (CDI).
+            return Err(Error::failed(
+                orlop_types::ErrorKind::NotFound,
+                format!("device {name} is required by the build but not available"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The name of `--device`, and whether the step cannot do without.
+fn parse_device(text: &str) -> (&str, bool) {
+    let (mut name, mut required) = ("", false);
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("name", value)) => name = value,
+            Some(("required", value)) => required = matches!(value, "true" | "1"),
+            None if field == "required" => required = true,
+            _ if name.is_empty() => name = field,
+            _ => {}
+        }
+    }
+    (name, required)
+}
+
+/// Keeps what is mounted as it is until the step has ended.
+type Guards = Vec<Box<dyn Any + Send>>;
+
+/// Mounts that need nothing but the step itself and the files of others.
+fn inputs(step: &RunStep, files: &dyn InputFiles) -> Result<(StepInputs, Guards)> {
+    let mut inputs = StepInputs::default();
+    let mut guards = Guards::new();
+    for mount in &step.mounts {
+        let (source, read_only) = match &mount.kind {
+            RunMountKind::Bind { from, source, writable } => {
+                let InputMount { recipe, subpath, guard } = files.mount(from, source)?;
+                guards.extend(guard);
+                (StepSource::Files { recipe, subpath }, !writable)
+            }
+            RunMountKind::Tmpfs { size_bytes } => {
+                let mut options = vec!["nosuid".to_owned()];
+                if *size_bytes > 0 {
+                    options.push(format!("size={size_bytes}"));
+                }
+                (StepSource::Memory(options), false)
+            }
+            RunMountKind::Cache { .. } | RunMountKind::Secret { .. } | RunMountKind::Ssh { .. } => {
+                continue;
+            }
+        };
+        inputs.mounts.push(StepMount { target: mount.target.clone(), source, read_only });
+    }
+    for script in &step.scripts {
+        let bytes = script.content.clone().into_bytes();
+        let content = FileContent { bytes, mode: 0o755, uid: 0, gid: 0, executable: true };
+        inputs.mounts.push(StepMount {
+            target: format!("{PIPES}/{}", script.name),
+            source: StepSource::Content(content),
+            read_only: true,
+        });
+    }
+    Ok((inputs, guards))
 }

@@ -23,7 +23,12 @@ impl Streams<'_> {
 
     /// Asks a yes-or-no question as Docker does; an end of input is a no.
     pub fn confirm(&mut self, warning: &str) -> io::Result<bool> {
-        write!(self.out, "{warning}\nAre you sure you want to continue? [y/N] ")?;
+        self.ask(&format!("{warning}\nAre you sure you want to continue?"))
+    }
+
+    /// Asks a question that is no more than one line.
+    pub fn ask(&mut self, question: &str) -> io::Result<bool> {
+        write!(self.out, "{question} [y/N] ")?;
         self.out.flush()?;
         let mut answer = Vec::new();
         // Byte by byte: what follows the line belongs to somebody else.
