@@ -1,5 +1,6 @@
 //! The command line: Docker's names and flags, both as `orlop run` and as `orlop container run`.
 
+mod builder;
 mod container;
 mod copy;
 mod create;
@@ -13,6 +14,7 @@ mod number;
 mod parse;
 mod pull;
 mod push;
+mod registry;
 mod system;
 mod unsupported;
 mod update;
@@ -24,6 +26,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use builder::*;
 pub use container::*;
 pub use copy::*;
 pub use create::*;
@@ -33,9 +36,10 @@ pub use image::*;
 pub use image_view::*;
 pub use lifecycle::*;
 pub use network::*;
-pub use parse::{Parsed, command, parse};
+pub use parse::{Parsed, command, parse, switch};
 pub use pull::*;
 pub use push::*;
+pub use registry::*;
 pub use system::*;
 pub use update::*;
 pub use volume::*;
@@ -84,9 +88,14 @@ pub enum Command {
     #[command(flatten)]
     Image(ImageShortcut),
     #[command(flatten)]
+    Registry(RegistryCommand),
+    #[command(flatten)]
     System(SystemShortcut),
     /// Return low-level information on containers, images, networks and volumes
     Inspect(Inspect),
+    /// Manage builds
+    #[command(subcommand, name = "builder", visible_alias = "buildx")]
+    BuilderGroup(BuilderGroup),
     /// Manage containers
     #[command(subcommand, name = "container")]
     ContainerGroup(ContainerGroup),

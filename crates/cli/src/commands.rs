@@ -1,5 +1,6 @@
 //! What each command does: one function for each, from parsed words to an exit code.
 
+mod builder;
 mod container;
 mod copy;
 mod disk_usage;
@@ -15,6 +16,7 @@ mod lifecycle;
 mod network;
 mod pull;
 mod push;
+pub mod registry;
 mod run;
 mod system;
 mod system_prune;
@@ -113,6 +115,7 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: Command) -> Outcome {
         Command::Image(ImageShortcut::Tag(args)) => image::dispatch(session, ImageGroup::Tag(args)),
         Command::Image(ImageShortcut::Rmi(args)) => image::dispatch(session, ImageGroup::Rm(args)),
         Command::ImageGroup(command) => image::dispatch(session, command),
+        Command::BuilderGroup(command) => builder::dispatch(session, command),
         Command::NetworkGroup(command) => network::dispatch(session, command),
         Command::VolumeGroup(command) => volume::dispatch(session, command),
         Command::System(SystemShortcut::Events(args)) => {
@@ -133,7 +136,7 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: Command) -> Outcome {
         Command::SystemGroup(command) => system::dispatch(session, command),
         Command::Inspect(args) => inspect::any(session, &args),
         // Answered before an engine is opened.
-        Command::Completion(_) | Command::Help(_) => Ok(0),
+        Command::Completion(_) | Command::Help(_) | Command::Registry(_) => Ok(0),
     }
 }
 

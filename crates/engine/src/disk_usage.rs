@@ -14,7 +14,7 @@ use orlop_meta::{ContainerRecord, Durability, KeptSize, VolumeRecord};
 use orlop_types::filter::Filters;
 use orlop_types::{ChainId, ContainerId};
 
-use crate::{ContainerSummary, Engine, ImageSummary, Result, VolumeInfo};
+use crate::{CacheUsage, ContainerSummary, Engine, ImageSummary, Result, VolumeInfo};
 
 /// How long a size is kept at most.
 pub const KEPT_FOR: Duration = Duration::from_secs(600);
@@ -30,6 +30,9 @@ pub struct DiskUsage {
     pub containers: Vec<ContainerUsage>,
     /// Volumes by name; those with driver options are somebody else's disk and left out, as in Docker.
     pub volumes: Vec<VolumeUsage>,
+    /// Records of the build cache, the most recently used first. Cache mounts are among them and
+    /// among the volumes.
+    pub build_cache: Vec<CacheUsage>,
 }
 
 /// One image.
@@ -61,6 +64,15 @@ pub struct VolumeUsage {
     pub references: usize,
 }
 
+impl VolumeUsage {
+    /// Whether it is a cache mount of builds, whose bytes count for the build cache.
+    #[must_use]
+    pub fn is_build_cache(&self) -> bool {
+        let labels = self.info.labels.as_ref();
+        labels.is_some_and(|labels| labels.contains_key(orlop_build::run::cache_mount::LABEL))
+    }
+}
+
 impl Engine {
     /// Measures what is not known.
     pub fn disk_usage(&self) -> Result<DiskUsage> {
@@ -78,6 +90,7 @@ impl Engine {
             images: self.image_usages()?,
             containers,
             volumes: self.volume_usages()?,
+            build_cache: self.build_cache(&Filters::default())?,
         })
     }
 

@@ -4,6 +4,7 @@
 //! could not find as well, so any number of them may work on one store at once.
 
 pub mod build;
+mod builder;
 mod check;
 mod check_kernel;
 mod check_rows;
@@ -44,6 +45,7 @@ pub use networks::NetworkSummary;
 pub use prune::ContainersPruned;
 pub use run::{RunOptions, RunOutcome, UnwantedOutputs};
 
+pub use orlop_build::{CachePruneOptions, CachePruned, CacheUsage};
 pub use orlop_container::copy::rules::Direction as CopyDirection;
 pub use orlop_container::explain;
 pub use orlop_container::{

@@ -30,7 +30,7 @@ use crate::step::{Input, RunMountKind, RunStep, Sharing};
 use crate::{Cancel, Error, Result};
 
 /// Label of the volumes; its value is the cache's id.
-pub const LABEL: &str = "orlop.build-cache.id";
+pub const LABEL: &str = "io.orlop.build.cache.id";
 /// How often a locked cache is asked for.
 const LOCK_LOOK: Duration = Duration::from_millis(50);
 /// Caches of one id that are in use at the same time: more steps than anybody runs.

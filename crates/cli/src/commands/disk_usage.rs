@@ -1,8 +1,9 @@
 //! `system df`.
 
 use jiff::Timestamp;
-use orlop_engine::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
+use orlop_engine::{CacheUsage, ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
 use orlop_template::Template;
+use orlop_types::duration::human_ago;
 use orlop_types::size::{human_size, table_size};
 use serde_json::{Value, json};
 
@@ -28,7 +29,6 @@ const SUMMARY: ListStyle<'static> = ListStyle {
 const IMAGES: &str = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}";
 const CONTAINERS: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}";
 const VOLUMES: &str = "{{.Name}}\t{{.Links}}\t{{.Size}}";
-/// There is no build cache yet; the table keeps its place.
 const BUILD_CACHE: ListStyle<'static> = ListStyle {
     row_type: "*formatter.buildCacheContext",
     table: "{{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}",
@@ -43,6 +43,9 @@ const BUILD_CACHE: ListStyle<'static> = ListStyle {
         ("UsageCount", "USAGE"),
     ],
 };
+
+/// Characters of an id in tables.
+const ID_CHARACTERS: usize = 12;
 
 /// Carries the command out.
 pub fn run(session: &mut Session<'_, '_>, args: &DiskFree) -> Outcome {
@@ -83,9 +86,15 @@ fn summary(usage: &DiskUsage) -> Vec<Value> {
     };
     let containers = sum(&mut usage.containers.iter());
     let idle = sum(&mut usage.containers.iter().filter(|container| !is_active(container)));
-    let volumes: u64 = usage.volumes.iter().map(|volume| volume.size_bytes).sum();
+    // Caches of builds count as what they are for.
+    let own = |volume: &&VolumeUsage| !volume.is_build_cache();
+    let volumes: u64 = usage.volumes.iter().filter(own).map(|volume| volume.size_bytes).sum();
     let unused = usage.volumes.iter().filter(|volume| volume.references == 0);
-    let unused_bytes: u64 = unused.clone().map(|volume| volume.size_bytes).sum();
+    let unused_bytes: u64 = unused.clone().filter(own).map(|volume| volume.size_bytes).sum();
+    let in_use = usage.build_cache.iter().filter(|record| record.in_use);
+    let cache = build_cache_bytes(usage);
+    let cache_in_use: u64 =
+        in_use.clone().filter(|record| !record.shared).map(|record| record.size_bytes).sum();
     vec![
         row(
             "Images",
@@ -108,8 +117,20 @@ fn summary(usage: &DiskUsage) -> Vec<Value> {
             volumes,
             share(unused_bytes, volumes),
         ),
-        row("Build Cache", 0, 0, 0, human_size(0.0)),
+        row(
+            "Build Cache",
+            usage.build_cache.len(),
+            in_use.count(),
+            cache,
+            human_size(cache.saturating_sub(cache_in_use) as f64),
+        ),
     ]
+}
+
+/// What only the build cache takes up.
+fn build_cache_bytes(usage: &DiskUsage) -> u64 {
+    let own = usage.build_cache.iter().filter(|record| !record.shared);
+    own.map(|record| record.size_bytes).sum()
 }
 
 fn unique_bytes(image: &ImageUsage) -> u64 {
@@ -128,6 +149,9 @@ fn share(part: u64, whole: u64) -> String {
 /// Four tables.
 fn verbose(usage: &DiskUsage) -> Result<String, Failure> {
     let [images, containers, volumes] = verbose_rows(usage);
+    let now = Timestamp::now();
+    let records: Vec<Value> =
+        usage.build_cache.iter().map(|record| cache_row(record, Width::Short, now)).collect();
     let table = |style: &ListStyle<'_>, table, rows: &[Value]| {
         ListStyle { table, ..*style }.render(None, false, rows)
     };
@@ -143,14 +167,17 @@ fn verbose(usage: &DiskUsage) -> Result<String, Failure> {
         table(&rows::IMAGES, IMAGES, &images)?,
         table(&container_style, CONTAINERS, &containers)?,
         table(&volume_style, VOLUMES, &volumes)?,
-        human_size(0.0),
-        table(&BUILD_CACHE, BUILD_CACHE.table, &[])?,
+        human_size(build_cache_bytes(usage) as f64),
+        table(&BUILD_CACHE, BUILD_CACHE.table, &records)?,
     ))
 }
 
 fn verbose_document(usage: &DiskUsage) -> Value {
     let [images, containers, volumes] = verbose_rows(usage);
-    json!({"Images": images, "Containers": containers, "Volumes": volumes, "BuildCache": []})
+    let now = Timestamp::now();
+    let records: Vec<Value> =
+        usage.build_cache.iter().map(|record| cache_row(record, Width::Full, now)).collect();
+    json!({"Images": images, "Containers": containers, "Volumes": volumes, "BuildCache": records})
 }
 
 fn verbose_rows(usage: &DiskUsage) -> [Vec<Value>; 3] {
@@ -180,6 +207,31 @@ fn verbose_rows(usage: &DiskUsage) -> [Vec<Value>; 3] {
         usage.containers.iter().map(container_row).collect(),
         usage.volumes.iter().map(volume_row).collect(),
     ]
+}
+
+/// One record of the build cache; what a build works on has a star.
+fn cache_row(record: &CacheUsage, width: Width, now: Timestamp) -> Value {
+    let mut id: String = match width {
+        Width::Short => record.id.chars().take(ID_CHARACTERS).collect(),
+        Width::Full => record.id.clone(),
+    };
+    if record.in_use {
+        id.push('*');
+    }
+    json!({
+        "CacheType": record.kind,
+        "CreatedAt": record.created_at.to_string(),
+        "CreatedSince": human_ago(record.created_at, now),
+        "Description": record.description,
+        "ID": id,
+        "InUse": record.in_use.to_string(),
+        "LastUsedAt": record.last_used_at.to_string(),
+        "LastUsedSince": human_ago(record.last_used_at, now),
+        "Parents": record.parents.join(", "),
+        "Shared": record.shared.to_string(),
+        "Size": human_size(record.size_bytes as f64),
+        "UsageCount": record.usage_count.to_string(),
+    })
 }
 
 fn with(mut row: Value, facts: &[(&str, String)]) -> Value {

@@ -1,6 +1,6 @@
 //! `system prune` and `container prune`.
 
-use orlop_engine::Removal;
+use orlop_engine::{CachePruneOptions, Removal};
 use orlop_types::filter::Filters;
 use orlop_types::size::human_size;
 
@@ -51,6 +51,7 @@ pub fn everything(session: &mut Session<'_, '_>, args: &SystemPrune) -> Outcome 
         })
         .collect();
     list(session, "Deleted Images:", &lines)?;
+    reclaimed += prune_build_cache(session, args.all, &chosen)?;
     session.streams.line(total(reclaimed + bytes))?;
     Ok(0)
 }
@@ -59,6 +60,23 @@ fn prune_containers(session: &mut Session<'_, '_>, chosen: &Filters) -> Result<u
     let pruned = session.engine.container_prune(chosen)?;
     let ids: Vec<&str> = pruned.containers_deleted.iter().map(|id| id.as_str()).collect();
     list(session, "Deleted Containers:", &ids)?;
+    Ok(pruned.space_reclaimed)
+}
+
+/// Records of the build cache have no labels: a filter by label keeps them all.
+fn prune_build_cache(
+    session: &mut Session<'_, '_>,
+    all: bool,
+    chosen: &Filters,
+) -> Result<u64, Failure> {
+    if chosen.contains("label") || chosen.contains("label!") {
+        return Ok(0);
+    }
+    let options =
+        CachePruneOptions { all, filters: chosen.clone(), ..CachePruneOptions::default() };
+    let pruned = session.engine.build_cache_prune(&options)?;
+    let ids: Vec<&str> = pruned.deleted.iter().map(|record| record.id.as_str()).collect();
+    list(session, "Deleted build cache objects:", &ids)?;
     Ok(pruned.space_reclaimed)
 }
 
