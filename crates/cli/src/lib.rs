@@ -15,6 +15,7 @@ pub mod logging;
 mod output_file;
 mod paint;
 mod progress;
+mod prompt;
 mod request;
 mod rows;
 mod transfer_display;
@@ -92,6 +93,9 @@ fn execute(program: &'static str, words: &[OsString], mut streams: Streams<'_>) 
     match &command {
         Command::System(SystemShortcut::Version(args)) => {
             return commands::version(&mut streams, args, global.format.as_deref());
+        }
+        Command::Registry(command) => {
+            return commands::registry::dispatch(&mut streams, command, global.format.as_deref());
         }
         Command::Completion(args) => return completion::script(&mut streams, program, &args.shell),
         _ => {}

@@ -78,7 +78,14 @@ pub(crate) fn search(
     let limit = if query.limit == 0 { DEFAULT_LIMIT } else { query.limit };
     if limit > LIMIT_MAX {
         return Err(orlop_types::ParseError::new(format!(
-            "invalid limit {limit}: want a number between 1 and {LIMIT_MAX}"
+            "limit {limit} is outside the range of [1, {LIMIT_MAX}]"
+        ))
+        .into());
+    }
+    if query.term.contains("://") {
+        return Err(orlop_types::ParseError::new(format!(
+            "invalid repository name: repository name ({}) should not have a scheme",
+            query.term
         ))
         .into());
     }
