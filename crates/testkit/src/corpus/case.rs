@@ -7,6 +7,7 @@
 //! setup: chmod 4755 f           a shell line before the build, in the context; may be repeated
 //! env: NAME=value               in the environment of both; may be repeated
 //! show: mtime                   times of files count
+//! show: created                 times of the configuration count
 //! result: local                 the build writes `../out`, a folder, instead of an image; or `tar`
 //! classic: REASON               why the classic builder's result differs or is not asked for
 //! differs: ROW                  the row of `docs/compat.md` that says why ours differs
@@ -69,6 +70,8 @@ pub struct Case {
     pub env: Vec<(String, String)>,
     /// Whether times of files count.
     pub mtime: bool,
+    /// Whether times of the configuration count.
+    pub created: bool,
     /// Where the result is.
     pub place: Place,
     /// Why the classic builder differs.
@@ -139,6 +142,7 @@ impl Case {
                 self.env.push((name.to_owned(), value.to_owned()));
             }
             "show" if value == "mtime" => self.mtime = true,
+            "show" if value == "created" => self.created = true,
             "result" => {
                 self.place = match value.as_str() {
                     "local" => Place::Folder,

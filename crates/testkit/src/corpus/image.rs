@@ -12,12 +12,17 @@ use super::tree::Tree;
 type Blobs = BTreeMap<String, Vec<u8>>;
 
 /// Lines about the image in an archive that `save` wrote; `base` is what `FROM busybox` brings.
-pub(super) fn lines(archive: &Path, base: &Tree, times: bool) -> Result<Vec<String>, String> {
+pub(super) fn lines(
+    archive: &Path,
+    base: &Tree,
+    mtime: bool,
+    created: bool,
+) -> Result<Vec<String>, String> {
     let blobs = read(archive)?;
     let manifest = json(&blobs, "manifest.json")?;
     let image = manifest.get(0).ok_or("the archive holds no image")?;
     let config = json(&blobs, image["Config"].as_str().unwrap_or_default())?;
-    let mut lines = described(&config, times);
+    let mut lines = described(&config, created);
     let mut tree = Tree::default();
     let mut over_base = false;
     let layers = image["Layers"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -28,7 +33,7 @@ pub(super) fn lines(archive: &Path, base: &Tree, times: bool) -> Result<Vec<Stri
         over_base |= index == 0 && tree.equals(base);
     }
     let nothing = Tree::default();
-    lines.extend(tree.lines(if over_base { base } else { &nothing }, times));
+    lines.extend(tree.lines(if over_base { base } else { &nothing }, mtime));
     Ok(lines)
 }
 
@@ -52,7 +57,7 @@ fn json(blobs: &Blobs, name: &str) -> Result<Value, String> {
 }
 
 /// The configuration: members that say something, in order of their names.
-fn described(config: &Value, times: bool) -> Vec<String> {
+fn described(config: &Value, created: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut say = |key: &str, value: &Value| {
         let nothing = match value {
@@ -70,7 +75,7 @@ fn described(config: &Value, times: bool) -> Vec<String> {
     for key in ["architecture", "author", "os", "variant"] {
         say(key, &config[key]);
     }
-    if times {
+    if created {
         say("created", &config["created"]);
     }
     let members = config["config"].as_object().cloned().unwrap_or_default();
@@ -86,7 +91,7 @@ fn described(config: &Value, times: bool) -> Vec<String> {
             continue;
         }
         let empty = if step["empty_layer"] == true { "- " } else { "" };
-        let time = if times { format!("@{} ", text("created")) } else { String::new() };
+        let time = if created { format!("@{} ", text("created")) } else { String::new() };
         let by = text("created_by").replace('\n', "\\n").replace('\t', "\\t");
         lines.push(format!("history {empty}{time}{by}"));
     }

@@ -141,6 +141,9 @@ impl Player {
         let output = self.shell(case, &words.join(" "));
         drop(server);
         let mut lines = warnings(&output);
+        if case.place == Place::Nowhere {
+            lines.extend(output.stdout.lines().map(|line| format!("says {line}")));
+        }
         if output.code != 0 {
             lines.extend(place_of_failure(&output.stderr));
             let failure = Failure {
@@ -154,18 +157,16 @@ impl Player {
         match case.place {
             Place::Image => lines.extend(self.saved(case, work)?),
             Place::Folder => {
-                lines.extend(Tree::of_folder(&out)?.lines(&self.base, case.mtime));
+                lines.extend(Tree::of_folder(&out)?.lines(&Tree::default(), case.mtime));
             }
             Place::Archive => {
                 let bytes =
                     std::fs::read(&out).map_err(|why| format!("read {}: {why}", out.display()))?;
                 let mut tree = Tree::default();
                 tree.apply(&bytes)?;
-                lines.extend(tree.lines(&self.base, case.mtime));
+                lines.extend(tree.lines(&Tree::default(), case.mtime));
             }
-            Place::Nowhere => {
-                lines.extend(output.stdout.lines().map(|line| format!("says {line}")));
-            }
+            Place::Nowhere => {}
         }
         Ok(Outcome { failure: None, lines })
     }
@@ -176,7 +177,7 @@ impl Player {
         if output.code != 0 {
             return Err(format!("the image cannot be saved: {output}"));
         }
-        image::lines(&archive, &self.base, case.mtime)
+        image::lines(&archive, &self.base, case.mtime, case.created)
     }
 
     fn shell(&self, case: &Case, line: &str) -> Output {
@@ -277,10 +278,12 @@ fn place_of_failure(stderr: &str) -> Option<String> {
 fn reason(stderr: &str) -> String {
     let said: Vec<&str> =
         stderr.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    let last = said.iter().rposition(|line| line.starts_with("ERROR: "));
-    // A reason may have several lines.
-    let lines =
-        last.map_or_else(|| said.last().copied().into_iter().collect(), |at| said[at..].to_vec());
+    let lines = match said.iter().rposition(|line| line.starts_with("ERROR: ")) {
+        // It may have several lines.
+        Some(at) => said[at..].to_vec(),
+        // What is last is no reason if it is about a step.
+        None => said.last().copied().filter(|line| !line.starts_with('#')).into_iter().collect(),
+    };
     let text = clean(&lines.join(" / "));
     let mut text = text.as_str();
     for prefix in [
@@ -302,9 +305,9 @@ fn clean(text: &str) -> String {
     static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         [
             (r"failed to calculate checksum of ref \S+: ", ""),
-            (r"\S+/overlay2/[0-9a-z]+/merged", "<root>"),
+            (r"/\S*/overlay2/([0-9a-z]{20,}/merged)?", ""),
             (r"/\S*/work/context\b", "<context>"),
-            (r"/\S*/buildkit-mount\d+", "<root>"),
+            (r"/\S*/buildkit-mount\d+", ""),
         ]
         .into_iter()
         .filter_map(|(pattern, with)| Some((Regex::new(pattern).ok()?, with)))
