@@ -11,6 +11,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -288,23 +289,26 @@ impl Writer<'_> {
         Ok((!as_selected).then_some((after, found)))
     }
 
-    /// Copies a file from its beginning and hashes what is written.
-    fn copy_and_hash(&self, mut source: &File, mut file: &File) -> io::Result<Digester> {
+    /// Copies a file from its beginning and hashes what is written. Zeros become holes.
+    fn copy_and_hash(&self, source: &File, file: &File) -> io::Result<Digester> {
         rustix::fs::ftruncate(file, 0)?;
-        rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
-        rustix::fs::seek(source, rustix::fs::SeekFrom::Start(0))?;
         let mut digester = Digester::default();
         let mut buffer = vec![0; BUFFER_BYTES];
+        let mut offset = 0;
         loop {
-            let got = source.read(&mut buffer)?;
+            let got = source.read_at(&mut buffer, offset)?;
             if got == 0 {
+                rustix::fs::ftruncate(file, offset)?;
                 return Ok(digester);
             }
             if self.cancel.is_cancelled() {
                 return Err(io::Error::other("context canceled"));
             }
             digester.update(&buffer[..got]);
-            file.write_all(&buffer[..got])?;
+            if buffer[..got].iter().any(|byte| *byte != 0) {
+                file.write_all_at(&buffer[..got], offset)?;
+            }
+            offset += got as u64;
         }
     }
 
