@@ -133,8 +133,15 @@ impl<'a> Cache<'a> {
                 return Ok(true);
             }
             let mut tree = CacheTree::read(query)?;
-            // What gives no space back or is needed by the new layer itself stays.
+            // What gives no space back or is needed by the new layer itself stays; that layer goes first
+            // if it is too large whatever goes.
             let mut stays = tree.chain(&new.layer);
+            let fits = tree.own_bytes(&stays) <= self.budget_bytes;
+            if !fits {
+                query.cache_delete(&new.layer)?;
+                tree = CacheTree::read(query)?;
+                stays.clear();
+            }
             let records = tree.records.iter().map(|record| &record.record.layer);
             stays.extend(records.filter(|layer| tree.is_shared(layer)).cloned());
             let evicted = tree.evict(
@@ -144,11 +151,11 @@ impl<'a> Cache<'a> {
             for record in &evicted {
                 query.cache_delete(&record.layer)?;
             }
-            if tree.total_bytes() <= self.budget_bytes {
-                return Ok(true);
+            if fits && tree.total_bytes() > self.budget_bytes {
+                query.cache_delete(&new.layer)?;
+                return Ok(false);
             }
-            query.cache_delete(&new.layer)?;
-            Ok(false)
+            Ok(fits)
         })?;
         fault::point("build.cache.recorded");
         Ok(kept)

@@ -103,6 +103,12 @@ impl CacheTree {
         self.layers.get(layer).is_some_and(|kept| kept.shared)
     }
 
+    /// Bytes of those of the layers that only the cache keeps.
+    pub fn own_bytes(&self, layers: &HashSet<ChainId>) -> u64 {
+        let kept = layers.iter().filter_map(|layer| self.layers.get(layer));
+        kept.filter(|kept| !kept.shared).map(|kept| kept.size_bytes).sum()
+    }
+
     /// A layer and everything below it.
     pub fn chain(&self, top: &ChainId) -> HashSet<ChainId> {
         let mut chain = HashSet::new();

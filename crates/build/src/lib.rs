@@ -11,6 +11,9 @@
 mod answer;
 mod base;
 mod builder;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod builder_tests;
 mod cache;
 mod cache_tree;
 mod cache_usage;
