@@ -48,7 +48,9 @@ pub struct DownloadRequest {
 pub struct Download {
     /// Status code: 200, or 304 after a condition.
     pub status: u16,
-    /// Address after all redirects, without name, password and query.
+    /// Address that was asked, without name, password and query.
+    pub url: String,
+    /// Address after all redirects, likewise.
     pub final_url: String,
     /// `ETag`.
     pub etag: Option<String>,
@@ -104,6 +106,7 @@ pub(crate) fn download(
     };
     let mut download = Download {
         status: response.status().as_u16(),
+        url: shown(&url),
         final_url: shown(&answer.url),
         etag: text(ETAG),
         last_modified: text(LAST_MODIFIED),

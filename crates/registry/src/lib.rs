@@ -38,6 +38,8 @@ mod runtime;
 mod search;
 mod stall;
 mod tls;
+#[cfg(test)]
+mod tls_tests;
 mod token;
 mod transport;
 mod upload;

@@ -255,42 +255,47 @@ pub(crate) fn of_reqwest(method: &Method, url: &Url, error: &reqwest::Error) -> 
     Error::Transport { method: go_method(method), url: shown(url), cause, transient }
 }
 
+/// An error and its causes; those that `io::Error` wraps, which its `source` leaves out, included.
+fn causes(error: &(dyn StdError + 'static)) -> Vec<&(dyn StdError + 'static)> {
+    let mut list = vec![error];
+    let mut next = Some(error);
+    while let Some(level) = next {
+        let wrapped = level.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| level.source());
+        list.extend(next);
+    }
+    list
+}
+
+/// The words for what the system said, where Go has its own.
+fn of_system(host: &str, port: u16, kind: std::io::ErrorKind) -> Option<String> {
+    use std::io::ErrorKind as Io;
+    let dial = |why: &str| Some(format!("dial tcp {host}:{port}: connect: {why}"));
+    match kind {
+        Io::ConnectionRefused => dial("connection refused"),
+        Io::HostUnreachable => dial("no route to host"),
+        Io::NetworkUnreachable => dial("network is unreachable"),
+        Io::ConnectionReset => Some("read: connection reset by peer".to_owned()),
+        Io::BrokenPipe => Some("write: broken pipe".to_owned()),
+        Io::UnexpectedEof => Some("unexpected EOF".to_owned()),
+        _ => None,
+    }
+}
+
 fn describe(url: &Url, error: &reqwest::Error) -> (String, bool) {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or_default();
-    let mut texts = Vec::new();
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(level) = next {
-        if let Some(tls) = level.downcast_ref::<rustls::Error>() {
-            return (of_tls(host, tls), false);
-        }
-        if let Some(io) = level.downcast_ref::<std::io::Error>() {
-            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            {
-                return (of_tls(host, tls), false);
-            }
-            use std::io::ErrorKind as Io;
-            match io.kind() {
-                Io::ConnectionRefused => {
-                    let text = format!("dial tcp {host}:{port}: connect: connection refused");
-                    return (text, true);
-                }
-                Io::ConnectionReset => return ("read: connection reset by peer".to_owned(), true),
-                Io::BrokenPipe => return ("write: broken pipe".to_owned(), true),
-                Io::UnexpectedEof => return ("unexpected EOF".to_owned(), true),
-                Io::HostUnreachable => {
-                    return (format!("dial tcp {host}:{port}: connect: no route to host"), true);
-                }
-                Io::NetworkUnreachable => {
-                    let text = format!("dial tcp {host}:{port}: connect: network is unreachable");
-                    return (text, true);
-                }
-                _ => {}
-            }
-        }
-        texts.push(level.to_string());
-        next = level.source();
+    let levels = causes(error);
+    let tls = levels.iter().find_map(|level| level.downcast_ref::<rustls::Error>());
+    if let Some(tls) = tls {
+        return (of_tls(host, tls), false);
     }
+    let kinds = levels.iter().filter_map(|level| level.downcast_ref::<std::io::Error>());
+    if let Some(text) = kinds.map(std::io::Error::kind).find_map(|kind| of_system(host, port, kind))
+    {
+        return (text, true);
+    }
+    let mut texts: Vec<String> = levels.iter().map(ToString::to_string).collect();
     if texts.iter().any(|text| text == "dns error") {
         let temporary = texts.iter().any(|text| text.contains("Temporary failure"));
         let why = if temporary { "server misbehaving" } else { "no such host" };

@@ -25,6 +25,8 @@ pub struct RegistryOptions {
     pub tls: bool,
     /// The name and the password that it wants.
     pub account: Option<(String, String)>,
+    /// Whether only clients with a certificate of the authority may connect.
+    pub client_certificates: bool,
     /// A registry that it mirrors.
     pub mirror_of: Option<String>,
 }
@@ -32,7 +34,13 @@ pub struct RegistryOptions {
 impl Default for RegistryOptions {
     /// Plain, on the loopback address, for everybody.
     fn default() -> Self {
-        Self { address: "127.0.0.1".to_owned(), tls: false, account: None, mirror_of: None }
+        Self {
+            address: "127.0.0.1".to_owned(),
+            tls: false,
+            account: None,
+            client_certificates: false,
+            mirror_of: None,
+        }
     }
 }
 
@@ -93,6 +101,12 @@ impl RegistryServer {
         self.folder.join("ca.crt")
     }
 
+    /// A client's certificate and key that the authority signed.
+    #[must_use]
+    pub fn client_identity(&self) -> (PathBuf, PathBuf) {
+        (self.folder.join("client.crt"), self.folder.join("client.key"))
+    }
+
     /// The directory with everything that was pushed.
     #[must_use]
     pub fn data(&self) -> PathBuf {
@@ -125,6 +139,9 @@ fn configuration(options: &RegistryOptions, folder: &Path, host: &str) -> String
             "  tls:\n    certificate: {folder_text}/server.crt\n    key: {folder_text}/server.key\n"
         );
     }
+    if options.client_certificates {
+        text += &format!("    clientcas:\n      - {folder_text}/ca.crt\n");
+    }
     if let Some((name, password)) = &options.account {
         let output = run(
             Command::new("htpasswd").args(["-i", "-B", "-n", name]),
@@ -142,62 +159,22 @@ fn configuration(options: &RegistryOptions, folder: &Path, host: &str) -> String
     text
 }
 
-/// An authority, and a certificate of it for an address.
+/// An authority, and certificates of it for an address and for a client.
 fn make_certificates(folder: &Path, address: &str) {
-    let openssl = |words: &[&str]| {
+    let openssl = |words: &str| {
+        let words = words.split_whitespace();
         run(Command::new("openssl").current_dir(folder).args(words), b"", TOOL_LIMIT).ok();
     };
-    let curve = "ec_paramgen_curve:prime256v1";
-    openssl(&[
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        curve,
-        "-nodes",
-        "-days",
-        "30",
-        "-subj",
-        "/CN=Test Authority",
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.crt",
-    ]);
-    openssl(&[
-        "req",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        curve,
-        "-nodes",
-        "-subj",
-        "/CN=registry",
-        "-keyout",
-        "server.key",
-        "-out",
-        "server.csr",
-    ]);
-    let extensions = format!(
-        "subjectAltName=IP:{address},DNS:localhost\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n"
-    );
-    std::fs::write(folder.join("extensions"), extensions).expect("write a file for openssl");
-    openssl(&[
-        "x509",
-        "-req",
-        "-in",
-        "server.csr",
-        "-CA",
-        "ca.crt",
-        "-CAkey",
-        "ca.key",
-        "-CAcreateserial",
-        "-days",
-        "30",
-        "-extfile",
-        "extensions",
-        "-out",
-        "server.crt",
-    ]);
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!("req -x509 {key} -days 30 -subj /CN=Authority -keyout ca.key -out ca.crt"));
+    for (name, usage) in [("server", "serverAuth"), ("client", "clientAuth")] {
+        openssl(&format!("req {key} -subj /CN={name} -keyout {name}.key -out {name}.csr"));
+        let extensions = format!(
+            "subjectAltName=IP:{address},DNS:localhost\nbasicConstraints=CA:FALSE\nextendedKeyUsage={usage}\n"
+        );
+        std::fs::write(folder.join("extensions"), extensions).expect("write a file for openssl");
+        openssl(&format!(
+            "x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 -extfile extensions -out {name}.crt"
+        ));
+    }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{EditArgs, FlattenArgs, ImageDiffArgs, ImageTreeArgs, InspectOne, Listing};
+use super::{EditArgs, FlattenArgs, ImageDiffArgs, ImageTreeArgs, InspectOne, Listing, Pull, Push};
 
 /// Commands about images that stand alone.
 #[derive(Debug, Subcommand)]
@@ -98,8 +98,8 @@ pub struct Import {
     /// Platform of the image, as `os[/architecture[/variant]]`
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
-    /// Archive to read, `-` for standard input
-    #[arg(value_name = "FILE|-")]
+    /// Archive to read, its address, or `-` for standard input
+    #[arg(value_name = "FILE|URL|-")]
     pub source: String,
     /// Name of the image
     #[arg(value_name = "REPOSITORY[:TAG]")]

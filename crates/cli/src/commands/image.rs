@@ -9,6 +9,7 @@ use orlop_engine::{
     ImageRemoveOptions, ImportOptions, InspectKind, LayerPacking, LayoutForm, LayoutOptions,
     LayoutTarget, LoadOptions, LoadSource, Removal,
 };
+use orlop_registry::{Client, ClientOptions, DownloadRequest, Watch};
 use orlop_types::size::human_size;
 use serde_json::Value;
 
@@ -85,11 +86,11 @@ fn list(session: &mut Session<'_, '_>, args: &ListImages) -> Outcome {
 }
 
 fn import(session: &mut Session<'_, '_>, args: Import) -> Outcome {
-    let (source, total_bytes) = open_source(&args.source)?;
+    let Archive { source, total_bytes, message } = open_source(&args.source)?;
     let options = ImportOptions {
         reference: args.reference,
         changes: args.changes,
-        message: args.message,
+        message: args.message.or(message),
         platform: args.platform,
     };
     let progress = Progress::bytes("Importing", total_bytes, Show::Auto);
@@ -99,14 +100,22 @@ fn import(session: &mut Session<'_, '_>, args: Import) -> Outcome {
     Ok(0)
 }
 
-/// The archive, and its size where that is known.
-fn open_source(source: &str) -> Result<(Box<dyn Read + Send>, Option<u64>), Failure> {
+/// What `import` reads.
+struct Archive {
+    source: Box<dyn Read + Send>,
+    /// Its size where that is known.
+    total_bytes: Option<u64>,
+    /// The image's comment, where it is not the usual one.
+    message: Option<String>,
+}
+
+fn open_source(source: &str) -> Result<Archive, Failure> {
     if source == "-" {
-        return Ok((Box::new(std::io::stdin()), None));
+        let source = Box::new(std::io::stdin());
+        return Ok(Archive { source, total_bytes: None, message: None });
     }
     if source.starts_with("http://") || source.starts_with("https://") {
-        return Err(Failure::new(format!("import from the address {source} is not supported yet"))
-            .with_hint("fetch it first: `curl -L URL | orlop import - NAME`"));
+        return open_address(source);
     }
     let path = Path::new(source);
     let opened = File::open(path).and_then(|file| {
@@ -118,7 +127,19 @@ fn open_source(source: &str) -> Result<(Box<dyn Read + Send>, Option<u64>), Fail
         return Err(Failure::new(format!("{source} is a directory"))
             .with_hint(format!("`tar -C {source} -c . | orlop import - NAME`")));
     }
-    Ok((Box::new(file), Some(facts.len()).filter(|bytes| *bytes > 0)))
+    let total_bytes = Some(facts.len()).filter(|bytes| *bytes > 0);
+    Ok(Archive { source: Box::new(file), total_bytes, message: None })
+}
+
+/// An archive behind an address; Docker's comment names it.
+fn open_address(address: &str) -> Result<Archive, Failure> {
+    let failed = |error: orlop_registry::Error| Failure::from(orlop_engine::Error::from(error));
+    let options = ClientOptions::of_environment().map_err(failed)?;
+    let client = Client::new(options).map_err(failed)?;
+    let request = DownloadRequest { url: address.to_owned(), ..DownloadRequest::default() };
+    let download = client.download(&request, &Watch::default()).map_err(failed)?;
+    let message = Some(format!("Imported from {}", download.url));
+    Ok(Archive { source: Box::new(download.body), total_bytes: download.length, message })
 }
 
 fn history(session: &mut Session<'_, '_>, args: &History) -> Outcome {
