@@ -8,7 +8,7 @@ needed=(
     mmdebstrap busybox-static                 # example images
     runc nftables iproute2 util-linux bsdutils # root and end-to-end tests
     gzip bzip2 xz-utils zstd
-    skopeo umoci # other programs' image archives
+    skopeo umoci buildah podman # other programs' image archives
     docker-registry apache2-utils openssl # registries in tests
 )
 

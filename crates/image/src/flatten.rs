@@ -272,7 +272,10 @@ fn flat_config(
     history.push(HistoryEntry {
         created: Some(created.clone()),
         created_by: format!("orlop image flatten{base}"),
-        comment: format!("{} layers in one", parsed.rootfs.diff_ids.len() - kept),
+        comment: match parsed.rootfs.diff_ids.len() - kept {
+            1 => String::new(),
+            layers => format!("{layers} layers in one"),
+        },
         ..HistoryEntry::default()
     });
     let mut diff_ids: Vec<_> = parsed.rootfs.diff_ids.into_iter().take(kept).collect();

@@ -52,10 +52,16 @@ mod content_tests;
 mod crash_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod layout_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod load_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod view_tests;
 
 pub use archived::archived_images;
 pub use child::{ChildImage, target_reference};

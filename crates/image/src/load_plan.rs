@@ -121,7 +121,12 @@ pub(crate) fn plan(parts: &Parts, platform: Option<&Platform>) -> Result<Vec<Pla
 
 fn docker(parts: &Parts, platform: Option<&Platform>) -> Result<Vec<PlannedImage>> {
     const NAME: &str = "manifest.json";
-    let items: Vec<ManifestItem> = json(NAME, &parts.document(NAME)?)?;
+    let bytes = parts.document(NAME)?;
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        // A directory as skopeo's `dir:` and `podman save --format docker-dir` write it.
+        return Ok(vec![of_manifest(parts, NAME, bytes, platform, 0)?]);
+    }
+    let items: Vec<ManifestItem> = json(NAME, &bytes)?;
     if items.len() > IMAGES_MAX {
         return Err(wrong(NAME, LoadProblem::TooMany(IMAGES_MAX)));
     }
@@ -220,13 +225,15 @@ fn annotated(descriptor: &Descriptor) -> Option<ImageReference> {
     reference.digest().is_none().then(|| reference.tag_or_latest())
 }
 
-fn blob_name(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
+/// The part with a blob: layouts have them in a directory, skopeo's directories by digest only.
+fn blob_name(parts: &Parts, digest: &Digest) -> String {
+    let name = format!("blobs/sha256/{}", digest.hex());
+    if !parts.has(&name) && parts.has(digest.hex()) { digest.hex().to_owned() } else { name }
 }
 
 /// Reads a blob of a layout and checks it.
 fn checked(parts: &Parts, descriptor: &Descriptor) -> Result<(String, Vec<u8>)> {
-    let name = blob_name(&descriptor.digest);
+    let name = blob_name(parts, &descriptor.digest);
     let bytes = parts.document(&name)?;
     if bytes.len() as u64 != descriptor.size {
         let (expected, found) = (descriptor.size, bytes.len() as u64);
@@ -250,10 +257,21 @@ fn described(
     depth: usize,
 ) -> Result<PlannedImage> {
     let (name, bytes) = checked(parts, descriptor)?;
+    of_manifest(parts, &name, bytes, platform, depth)
+}
+
+/// The image of a manifest or an index, whose digest is right if it has one.
+fn of_manifest(
+    parts: &Parts,
+    name: &str,
+    bytes: Vec<u8>,
+    platform: Option<&Platform>,
+    depth: usize,
+) -> Result<PlannedImage> {
     if depth > INDEX_DEPTH_MAX {
-        return Err(wrong(&name, LoadProblem::TooMany(INDEX_DEPTH_MAX)));
+        return Err(wrong(name, LoadProblem::TooMany(INDEX_DEPTH_MAX)));
     }
-    let document: Document = json(&name, &bytes)?;
+    let document: Document = json(name, &bytes)?;
     let Some(config) = document.config else {
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
         let manifests = document.manifests.unwrap_or_default();
@@ -270,7 +288,7 @@ fn described(
     };
     let (config_name, config_bytes) = checked(parts, &config)?;
     let blobs = document.layers.unwrap_or_default().into_iter().map(|layer| Blob {
-        part: blob_name(&layer.digest),
+        part: blob_name(parts, &layer.digest),
         digest: Some(layer.digest),
         length: Some(layer.size),
     });

@@ -29,6 +29,10 @@ impl Fixture {
         Self { directory, store, layers, driver }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn images(&self) -> Images<'_> {
         Images::new(&self.store, &self.layers)
     }
