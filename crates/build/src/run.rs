@@ -122,7 +122,6 @@ impl RunSettings {
 /// What all RUNs of one build share. Several threads may carry steps out at the same time.
 pub struct RunBuild<'a> {
     store: &'a Store,
-    layers: &'a LayerStore,
     containers: Containers<'a>,
     settings: RunSettings,
     secrets: BTreeMap<String, SecretSource>,
@@ -135,7 +134,6 @@ impl<'a> RunBuild<'a> {
     /// goes first.
     #[must_use]
     pub fn new(
-        store: &'a Store,
         layers: &'a LayerStore,
         containers: Containers<'a>,
         request: &BuildRequest,
@@ -144,8 +142,7 @@ impl<'a> RunBuild<'a> {
             tracing::debug!(%error, "steps of another builder are left");
         }
         Self {
-            store,
-            layers,
+            store: layers.store(),
             containers,
             settings: RunSettings::of(request),
             secrets: request.secrets.clone(),

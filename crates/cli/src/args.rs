@@ -1,6 +1,7 @@
 //! The command line: Docker's names and flags, both as `orlop run` and as `orlop container run`.
 
 mod builder;
+mod build;
 mod container;
 mod copy;
 mod create;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use builder::*;
+pub use build::*;
 pub use container::*;
 pub use copy::*;
 pub use create::*;
@@ -91,10 +93,15 @@ pub enum Command {
     Registry(RegistryCommand),
     #[command(flatten)]
     System(SystemShortcut),
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// Builds, as `docker buildx` calls them
+    #[command(subcommand, name = "buildx", hide = true)]
+    BuildxGroup(BuildxGroup),
     /// Return low-level information on containers, images, networks and volumes
     Inspect(Inspect),
     /// Manage builds
-    #[command(subcommand, name = "builder", visible_alias = "buildx")]
+    #[command(subcommand, name = "builder")]
     BuilderGroup(BuilderGroup),
     /// Manage containers
     #[command(subcommand, name = "container")]

@@ -262,3 +262,70 @@ fn failed<'p>(operation: &'static str, path: &'p Path) -> impl Fn(io::Error) -> 
         Error::failed(ErrorKind::of_io(&error), message)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// What `ssh-add -l` says of the keys behind a socket.
+    fn list(socket: &Path) -> String {
+        let mut command = Command::new("ssh-add");
+        let output = command.arg("-l").env(VARIABLE, socket).output().unwrap();
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    }
+
+    fn make_key(path: &Path, passphrase: &str) {
+        let words = ["-q", "-t", "ed25519", "-C", "of-this-build", "-N", passphrase, "-f"];
+        assert!(Command::new("ssh-keygen").args(words).arg(path).status().unwrap().success());
+    }
+
+    #[test]
+    fn keys_are_served_through_a_socket_of_the_step_as_long_as_the_build() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("key");
+        make_key(&key, "");
+        let agent = Agent::start(directory.path(), std::slice::from_ref(&key)).unwrap();
+        let socket = directory.path().join("step.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let ended = Arc::new(AtomicBool::new(false));
+        let (flag, to) = (Arc::clone(&ended), agent.socket.clone());
+        let thread = std::thread::spawn(move || serve(&listener, &to, &flag));
+        let forwards = Forwards(vec![(ended, thread)]);
+        for _ in 0..3 {
+            assert!(list(&socket).contains("of-this-build"), "{}", list(&socket));
+        }
+        drop(forwards);
+        assert!(list(&socket).contains("Error connecting to agent"), "{}", list(&socket));
+        let (pid, home) = (agent.command.id(), agent.directory.clone());
+        drop(agent);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        assert!(!home.exists());
+    }
+
+    #[test]
+    fn keys_that_cannot_be_used_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let locked = directory.path().join("locked");
+        make_key(&locked, "a passphrase");
+        let missing = directory.path().join("missing");
+        for key in [locked, missing] {
+            let error = Agent::start(directory.path(), std::slice::from_ref(&key)).err().unwrap();
+            let text = format!("failed to parse {}: ", key.display());
+            assert!(error.to_string().starts_with(&text), "{error}");
+        }
+        let left = std::fs::read_dir(directory.path().join("build-ssh")).unwrap().count();
+        assert_eq!(left, 0);
+        assert_eq!(missing_text(true), "no SSH key \"default\" forwarded from the client",);
+        assert_eq!(missing_text(false), "unset ssh forward key default");
+    }
+
+    fn missing_text(nothing_at_all: bool) -> String {
+        super::missing("default", nothing_at_all).to_string()
+    }
+}
