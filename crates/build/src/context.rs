@@ -12,6 +12,7 @@ pub(crate) mod filter;
 pub mod git;
 pub(crate) mod hash;
 pub mod memory;
+mod open;
 pub(crate) mod scan;
 
 use std::any::Any;
@@ -26,6 +27,8 @@ use orlop_types::{ChainId, ErrorKind};
 
 use crate::{Error, Result};
 use memory::HashMemory;
+
+pub use open::{Opening, Piped, look_into, open};
 
 /// Longest Dockerfile and `.dockerignore`.
 pub const DOCKERFILE_MAX_BYTES: u64 = 16 << 20;
