@@ -339,6 +339,11 @@ pub(crate) fn headers() -> Vec<Vec<u8>> {
         "dXNlcjpwYXNz",
         "eyJ1c2VybmFtZSI6InUiLCJwYXNzd29yZCI6InAifQ==",
         "localhost,.example.org,10.0.0.0/8,[::1]:5000,*",
+        "</v2/_catalog?last=a&n=1>; rel=\"next\"",
+        "bytes 5-9/10",
+        "Wed, 21 Oct 2015 07:28:00 GMT",
+        r#"{"errors":[{"code":"DENIED","message":"no \u001b[1m","detail":null}]}"#,
+        r#"{"details":"wrong password"}"#,
         r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dXNlcjpwYXNz"}},"credHelpers":{"x":"y"}}"#,
     ])
 }

@@ -494,7 +494,7 @@ pub(crate) async fn all_pages(
 
 /// Reads the `Link` field of a page: `</v2/…>; rel="next"`.
 #[must_use]
-pub(crate) fn next_page(value: &str) -> Option<String> {
+pub fn next_page(value: &str) -> Option<String> {
     value.split(',').find_map(|link| {
         let (address, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
         let is_next = parameters

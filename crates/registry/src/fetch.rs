@@ -320,7 +320,7 @@ fn range_headers(offset: u64) -> HeaderMap {
 
 /// Reads `bytes 5-9/10`: the first byte and, if known, the total.
 #[must_use]
-pub(crate) fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
+pub fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (start, _) = range.split_once('-')?;
     Some((start.trim().parse().ok()?, total.trim().parse().ok()))
