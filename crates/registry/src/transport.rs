@@ -256,7 +256,7 @@ pub(crate) fn of_reqwest(method: &Method, url: &Url, error: &reqwest::Error) -> 
 }
 
 /// An error and its causes; those that `io::Error` wraps, which its `source` leaves out, included.
-fn causes(error: &(dyn StdError + 'static)) -> Vec<&(dyn StdError + 'static)> {
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
     let mut list = vec![error];
     let mut next = Some(error);
     while let Some(level) = next {
