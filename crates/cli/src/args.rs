@@ -1,7 +1,7 @@
 //! The command line: Docker's names and flags, both as `orlop run` and as `orlop container run`.
 
-mod builder;
 mod build;
+mod builder;
 mod container;
 mod copy;
 mod create;
@@ -27,8 +27,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use builder::*;
 pub use build::*;
+pub use builder::*;
 pub use container::*;
 pub use copy::*;
 pub use create::*;
@@ -95,13 +95,10 @@ pub enum Command {
     System(SystemShortcut),
     /// Build an image from a Dockerfile
     Build(Box<BuildArgs>),
-    /// Builds, as `docker buildx` calls them
-    #[command(subcommand, name = "buildx", hide = true)]
-    BuildxGroup(BuildxGroup),
     /// Return low-level information on containers, images, networks and volumes
     Inspect(Inspect),
     /// Manage builds
-    #[command(subcommand, name = "builder")]
+    #[command(subcommand, name = "builder", visible_alias = "buildx")]
     BuilderGroup(BuilderGroup),
     /// Manage containers
     #[command(subcommand, name = "container")]

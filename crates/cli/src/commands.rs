@@ -1,5 +1,6 @@
 //! What each command does: one function for each, from parsed words to an exit code.
 
+mod build;
 mod builder;
 mod container;
 mod copy;
@@ -134,6 +135,7 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: Command) -> Outcome {
             system::container_ended(session, &args.id)
         }
         Command::SystemGroup(command) => system::dispatch(session, command),
+        Command::Build(args) => build::build(session, &args),
         Command::Inspect(args) => inspect::any(session, &args),
         // Answered before an engine is opened.
         Command::Completion(_) | Command::Help(_) | Command::Registry(_) => Ok(0),

@@ -98,7 +98,7 @@ fn without_numbers(text: &str) -> String {
 }
 
 /// An error and its causes in one line; a cause that the line already ends with is not repeated.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -4,6 +4,7 @@
 //! given; errors are one line on standard error (`orlop: run: No such image: x`) and perhaps a hint.
 
 mod args;
+mod build_progress;
 mod commands;
 mod completion;
 mod failure;

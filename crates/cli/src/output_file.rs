@@ -12,7 +12,7 @@ use crate::io::Streams;
 
 /// A file that gets its name only when everything is in it.
 #[derive(Debug)]
-struct Pending {
+pub struct Pending {
     file: File,
     target: PathBuf,
     /// Its name until then, where the file system knows no files without one.
@@ -87,7 +87,8 @@ fn check(path: &Path) -> Result<(), String> {
 }
 
 impl Pending {
-    fn new(target: &Path) -> io::Result<Self> {
+    /// Begins a file that shall be called `target`.
+    pub fn new(target: &Path) -> io::Result<Self> {
         let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
         let mode = Mode::from_raw_mode(0o600);
@@ -105,8 +106,13 @@ impl Pending {
         }
     }
 
-    /// Order: sync, give it a name of its own, rename over the target.
-    fn publish(mut self) -> io::Result<()> {
+    /// The file to write to.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives the file its name. Order: sync, give it a name of its own, rename over the target.
+    pub fn publish(mut self) -> io::Result<()> {
         use std::os::fd::AsRawFd as _;
         self.file.sync_all()?;
         if self.temporary.is_none() {

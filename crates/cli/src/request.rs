@@ -21,6 +21,7 @@ use crate::args::{Create, StorageFlags, UpdateFlags};
 use crate::failure::Failure;
 
 pub use process::environment;
+pub use resources::ulimit;
 
 /// Exit code for flags that cannot be understood or carried out, as in Docker.
 pub const BAD_FLAG: i32 = 125;

@@ -43,7 +43,7 @@ pub use instruction::{
     KeyValue, Lines, Run, RunDevice, RunNetwork, RunSecurity, Script, Source, Sources,
 };
 pub use lint::{Checks, Lint, Rule};
-pub use mount::{Mount, MountFlag, MountType, Sharing};
+pub use mount::{Mount, MountFlag, MountType, Sharing, csv_fields};
 pub use parse::{Dockerfile, GlobalArg, Stage, parse, parse_instruction};
 pub use quote::go_quoted;
 pub use shell::{Expansion, Lookup, expand, expand_content, expand_with_names, expand_words};

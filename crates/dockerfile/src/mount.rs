@@ -168,9 +168,17 @@ impl MountFlag {
     }
 }
 
-/// Splits a CSV line the way BuildKit does.
+/// Splits the fields of a flag.
 pub(crate) fn fields(text: &str, what: &str) -> Result<Vec<String>, Error> {
-    let failed = |why: &str| Error::new(format!("failed to parse csv {what}: {why}"));
+    csv_fields(text).map_err(|error| error.within(&format!("failed to parse csv {what}: ")))
+}
+
+/// Splits a line of comma-separated fields, which may be quoted, the way BuildKit does.
+///
+/// # Errors
+/// Quotes in the wrong places, and an empty line.
+pub fn csv_fields(text: &str) -> Result<Vec<String>, Error> {
+    let failed = |why: &str| Error::new(why);
     let line = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     if line.is_empty() {
         return Err(failed("EOF"));

@@ -7,7 +7,7 @@ use orlop_build::request::{BuildOutcome, BuildRequest};
 use crate::{Engine, Result};
 
 pub use orlop_build::{Cancel, Error, Location, progress, request};
-pub use orlop_dockerfile::excerpt;
+pub use orlop_dockerfile::{Lines, csv_fields as fields, excerpt};
 
 impl Engine {
     /// Builds what is asked for. Everything that happens is told to `progress` while it happens.

@@ -2,9 +2,14 @@
 
 use clap::{Args, Subcommand};
 
+use super::BuildArgs;
+
 /// The groups `builder` and `buildx`.
 #[derive(Debug, Subcommand)]
 pub enum BuilderGroup {
+    /// Build an image from a Dockerfile
+    #[command(alias = "b")]
+    Build(Box<BuildArgs>),
     /// Disk usage of the build cache
     Du(BuilderUsage),
     /// Remove build cache

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{EditArgs, FlattenArgs, ImageDiffArgs, ImageTreeArgs, InspectOne, Listing, Pull, Push};
+use super::{BuildArgs, EditArgs, FlattenArgs, ImageDiffArgs, ImageTreeArgs, InspectOne, Listing, Pull, Push};
 
 /// Commands about images that stand alone.
 #[derive(Debug, Subcommand)]
@@ -30,6 +30,8 @@ pub enum ImageShortcut {
 /// The group `image`.
 #[derive(Debug, Subcommand)]
 pub enum ImageGroup {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
     /// List images
     #[command(alias = "list")]
     Ls(ListImages),

@@ -19,6 +19,7 @@ const TAB: usize = 8;
 /// Carries a command of the group out.
 pub fn dispatch(session: &mut Session<'_, '_>, command: BuilderGroup) -> Outcome {
     match command {
+        BuilderGroup::Build(args) => super::build::build(session, &args),
         BuilderGroup::Du(args) => usage(session, &args),
         BuilderGroup::Prune(args) => prune(session, &args),
     }

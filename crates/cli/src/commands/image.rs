@@ -27,6 +27,7 @@ use crate::rows::{self, Width};
 /// Carries a command out.
 pub fn dispatch(session: &mut Session<'_, '_>, command: ImageGroup) -> Outcome {
     match command {
+        ImageGroup::Build(args) => super::build::build(session, &args),
         ImageGroup::Ls(args) => list(session, &args).map_err(|failure| failure.during("images")),
         ImageGroup::Inspect(args) => {
             inspect(session, &args.names, args.format.as_deref(), Some(InspectKind::Image))

@@ -196,7 +196,8 @@ fn throttle_device(raw: &str, counted: Rate) -> Result<ThrottleDevice, ParseErro
     Ok(ThrottleDevice { path: device.to_owned(), rate })
 }
 
-fn ulimit(raw: &str) -> Result<Ulimit, ParseError> {
+/// Reads a `--ulimit`.
+pub fn ulimit(raw: &str) -> Result<Ulimit, ParseError> {
     let number = |text: &str| {
         text.parse::<i64>().map_err(|_| {
             ParseError::new(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))
