@@ -53,6 +53,7 @@ pub use download::{Download, DownloadBody, DownloadRequest};
 pub use error::{Error, Result};
 pub use exchange::next_page;
 pub use fetch::{BlobReader, BlobRequest, content_range};
+pub use manifest::{Descriptor, ImageManifest, Index, Manifest};
 pub use options::{ClientOptions, Limits, Retries, Timeouts};
 pub use repository::{FetchedManifest, ManifestHead, ManifestKey, Repository};
 pub use search::{SearchQuery, SearchResult};
