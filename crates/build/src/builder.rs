@@ -1,6 +1,6 @@
 //! The builder: what a face calls, and the order of a build.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use orlop_container::{Containers, Settings};
@@ -9,11 +9,13 @@ use orlop_image::Images;
 use orlop_layer::LayerStore;
 use orlop_meta::Store;
 use orlop_registry::Client;
+use orlop_types::ChainId;
 use serde_json::{Map, json};
 
 use crate::base::Bases;
 use crate::cache::{Cache, random_id};
-use crate::context::Tree;
+use crate::cache_transport::{CacheTransport, is_inline};
+use crate::context::{self, Tree};
 use crate::error::Place;
 use crate::executor::{Executor, Permits};
 use crate::frontend::{Frontend, Plan, Setup};
@@ -24,7 +26,7 @@ use crate::request::{
     BuildOutcome, BuildRequest, Call, ContextSource, Destination, Output, OutputKind,
 };
 use crate::run::RunSettings;
-use crate::solve::Solver;
+use crate::solve::{Solved, Solver};
 use crate::sources::{LazyContext, Sources};
 use crate::vertices::Vertices;
 use crate::{Cancel, Error, Result, answer, definition};
@@ -96,7 +98,10 @@ impl<'a> Builder<'a> {
         request.tags.iter().try_for_each(|tag| parse_tag(tag).map(drop))?;
         let vertices = Vertices::new(progress);
         let main = std::mem::take(&mut request.context);
-        let mut context = self.open_main(main, &vertices, cancel)?;
+        let keep_git_dir = request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+        let keep_git_dir =
+            keep_git_dir.is_some_and(|value| matches!(value.as_deref(), Some("1" | "true")));
+        let mut context = self.open_main(main, keep_git_dir, &vertices, cancel)?;
         let (place, ignore_text) = definition::load(&request.dockerfile, &context, &vertices)?;
         let file = parse(&place.text).map_err(|error| place.grammar(&error))?;
         if request.call == Call::Targets {
@@ -134,7 +139,16 @@ impl<'a> Builder<'a> {
         let plan = frontend?.plan()?;
         let named = std::mem::take(&mut request.named_contexts);
         let contexts = self.contexts(context, named);
-        let image = self.solve(&request, plan, &place, contexts, &vertices, cancel)?;
+        let transport = CacheTransport {
+            builder: *self,
+            bases: &bases,
+            vertices: &vertices,
+            cancel,
+            cache: Cache::open(self.store, request.cache_budget_bytes)?,
+        };
+        transport.check(&request.cache_from, &request.cache_to)?;
+        transport.import(&request.cache_from)?;
+        let (image, layers) = self.solve(&request, plan, &place, contexts, &transport)?;
         let exporter = Exporter {
             builder: *self,
             bases: &bases,
@@ -151,6 +165,7 @@ impl<'a> Builder<'a> {
                 outcome.image = Some(id);
             }
         }
+        transport.export(&request.cache_to, image.top.as_ref(), &layers)?;
         metadata.insert(
             "buildx.build.ref".to_owned(),
             json!(format!("default/default/{}", random_id())),
@@ -163,6 +178,7 @@ impl<'a> Builder<'a> {
     fn open_main(
         &self,
         source: ContextSource,
+        keep_git_dir: bool,
         vertices: &Vertices<'_>,
         cancel: &Cancel,
     ) -> Result<Tree> {
@@ -172,7 +188,7 @@ impl<'a> Builder<'a> {
             source => vertices.during("[internal] load remote build context", |vertex| {
                 let progress =
                     crate::progress::StepProgress { progress: vertices.progress(), vertex };
-                self.open_context(source, progress, cancel)
+                self.open_context(source, keep_git_dir, progress, cancel)
             }),
         }
     }
@@ -180,14 +196,12 @@ impl<'a> Builder<'a> {
     fn open_context(
         &self,
         source: ContextSource,
-        _progress: crate::progress::StepProgress<'_>,
-        _cancel: &Cancel,
+        keep_git_dir: bool,
+        progress: crate::progress::StepProgress<'_>,
+        cancel: &Cancel,
     ) -> Result<Tree> {
-        match source {
-            ContextSource::Empty => Tree::empty(self.store),
-            ContextSource::Directory(path) => Tree::directory(self.store, &path),
-            _ => Err(Error::invalid("contexts of this kind cannot be read")),
-        }
+        let opening = context::Opening { layers: self.layers, keep_git_dir, progress, cancel };
+        context::open(opening, source)
     }
 
     /// The contexts of a build, the named ones still closed.
@@ -204,7 +218,7 @@ impl<'a> Builder<'a> {
         for (name, source) in named {
             let shown = format!("[context {name}] load from client");
             let open = move |progress: crate::progress::StepProgress<'_>, cancel: &Cancel| {
-                let mut tree = builder.open_context(source, progress, cancel)?;
+                let mut tree = builder.open_context(source, false, progress, cancel)?;
                 let ignore = definition::own_ignore(&tree)?;
                 tree.set_ignore(ignore);
                 Ok(tree)
@@ -216,17 +230,15 @@ impl<'a> Builder<'a> {
     }
 
     /// Makes the layers and finishes the configuration.
-    #[allow(clippy::too_many_arguments)] // All of it is one build.
     fn solve(
         &self,
         request: &BuildRequest,
         plan: Plan,
         place: &Place,
         contexts: BTreeMap<String, LazyContext<'a>>,
-        vertices: &Vertices<'_>,
-        cancel: &Cancel,
-    ) -> Result<NewImage> {
-        let cache = Cache::open(self.store, request.cache_budget_bytes)?;
+        transport: &CacheTransport<'_>,
+    ) -> Result<(NewImage, BTreeSet<ChainId>)> {
+        let CacheTransport { cache, vertices, cancel, .. } = *transport;
         let sources = Sources::new(self.layers, vertices, place, contexts);
         let executor = Executor {
             layers: self.layers,
@@ -249,15 +261,26 @@ impl<'a> Builder<'a> {
             explain: request.explain,
         };
         let targets: Vec<usize> = plan.target.into_iter().collect();
-        let tops = solver.solve(&targets);
+        let solved = solver.solve(&targets);
         sources.remember();
-        let top = tops?.into_iter().next().flatten();
-        self.finished(plan, top)
+        let Solved { tops, layers } = solved?;
+        let top = tops.into_iter().next().flatten();
+        let inline = match is_inline(request) {
+            true => transport.describe(top.as_ref())?,
+            false => None,
+        };
+        Ok((self.finished(plan, top, inline)?, layers))
     }
 
     /// Fills in the layers and the times.
-    fn finished(&self, plan: Plan, top: Option<orlop_types::ChainId>) -> Result<NewImage> {
+    fn finished(
+        &self,
+        plan: Plan,
+        top: Option<ChainId>,
+        inline: Option<serde_json::Value>,
+    ) -> Result<NewImage> {
         let Plan { mut document, base_layers, epoch, .. } = plan;
+        document.inline_cache = inline;
         let (mut chain, mut times) = (Vec::new(), Vec::new());
         if let Some(top) = &top {
             self.store.read::<_, Error>(|query| {
@@ -283,6 +306,7 @@ impl<'a> Builder<'a> {
         NewImage::new(&document, top, size_bytes)
     }
 
+    /// Removes layers that nobody needs any more; one look at the database if there are none.
     fn remove_evicted_if_any(&self) -> Result<()> {
         if !self.images().unreferenced_layers()?.is_empty() {
             self.remove_evicted()?;

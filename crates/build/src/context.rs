@@ -28,7 +28,7 @@ use orlop_types::{ChainId, ErrorKind};
 use crate::{Error, Result};
 use memory::HashMemory;
 
-pub use open::{Opening, Piped, look_into, open};
+pub use open::{Opening, open};
 
 /// Longest Dockerfile and `.dockerignore`.
 pub const DOCKERFILE_MAX_BYTES: u64 = 16 << 20;

@@ -3,12 +3,10 @@
 //! What is no directory of this machine is brought into `staging/` first, where it stays as long as its
 //! [`Tree`]: archives are unpacked so that no name and no link leads out, repositories are checked out.
 
-use std::fs::File;
-use std::io::{Read, Seek as _, Write as _};
+use std::io::Read;
 
-use orlop_archive::read::TarReader;
+use orlop_archive::stream;
 use orlop_archive::unpack::UnpackOptions;
-use orlop_archive::{compression, stream};
 use orlop_layer::LayerStore;
 use orlop_meta::StagedDirectory;
 use orlop_registry::DownloadRequest;
@@ -150,49 +148,11 @@ impl<R: Read> Read for Reported<'_, R> {
     }
 }
 
-/// What came by standard input.
-#[derive(Debug)]
-pub enum Piped {
-    /// An archive, whole again.
-    Archive(File),
-    /// Text: a Dockerfile.
-    Dockerfile(Vec<u8>),
-}
-
-/// Tells what a file or pipe holds: an archive of any compression, or a Dockerfile.
-///
-/// A pipe cannot be read twice, so what it holds goes into a file without a name.
-pub fn look_into(store: &orlop_meta::Store, mut source: File) -> Result<Piped> {
-    let staged = store.stage()?;
-    let path = staged.path().join("input");
-    let mut file =
-        File::options().create_new(true).read(true).write(true).open(&path).map_err(failed)?;
-    let mut start = vec![0; 64 * 1024];
-    let mut length = 0;
-    while length < start.len() {
-        match source.read(&mut start[length..]).map_err(failed)? {
-            0 => break,
-            got => length += got,
-        }
-    }
-    start.truncate(length);
-    let begins_like_one = compression::decoder(start.as_slice()).is_ok_and(|(packed, reader)| {
-        packed != compression::Compression::None
-            || matches!(TarReader::new(std::io::BufReader::new(reader)).next_entry(), Ok(Some(_)))
-    });
-    if !begins_like_one {
-        source.take(DOCKERFILE_MAX_BYTES).read_to_end(&mut start).map_err(failed)?;
-        return Ok(Piped::Dockerfile(start));
-    }
-    file.write_all(&start).map_err(failed)?;
-    std::io::copy(&mut source, &mut file).map_err(failed)?;
-    file.rewind().map_err(failed)?;
-    Ok(Piped::Archive(file))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::disallowed_methods)] // Trees of our own making.
 mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
     use std::path::Path;
     use std::process::Command;
     use std::sync::Arc;
@@ -270,23 +230,6 @@ mod tests {
         }
         assert!(!fixture.directory.path().join("store/staging/escape").exists());
         assert!(!fixture.directory.path().join("store/escape").exists());
-    }
-
-    #[test]
-    fn what_a_pipe_holds() {
-        let fixture = Fixture::new();
-        let tar = tar_with(&["Dockerfile"]);
-        let piped = look_into(fixture.layers.store(), fixture.file(&tar)).unwrap();
-        let Piped::Archive(mut file) = piped else { panic!("{piped:?}") };
-        let mut back = Vec::new();
-        file.read_to_end(&mut back).unwrap();
-        assert_eq!(back, tar);
-        for text in ["FROM scratch\n".to_owned(), String::new(), "# long\n".repeat(20_000)] {
-            let piped = look_into(fixture.layers.store(), fixture.file(text.as_bytes())).unwrap();
-            let Piped::Dockerfile(found) = piped else { panic!("{piped:?}") };
-            assert_eq!(found, text.as_bytes());
-        }
-        assert_eq!(fixture.staged(), 0);
     }
 
     fn git(directory: &Path, words: &[&str]) {
