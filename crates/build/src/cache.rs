@@ -161,6 +161,32 @@ impl<'a> Cache<'a> {
         Ok(kept)
     }
 
+    /// Records a layer that came from somewhere else; one that has a record only gets the keys that it
+    /// lacks. Returns whether it is kept.
+    pub fn record_imported(&self, new: &NewRecord, created_at: &str) -> Result<bool> {
+        let known = self.store.read::<_, Error>(|query| {
+            if query.cache_record(&new.layer)?.is_none() {
+                return Ok(false);
+            }
+            for key in &new.keys {
+                if query.cache_lookup(&key.key)?.is_none() {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })?;
+        if known {
+            return Ok(true);
+        }
+        let kept = self.record(new)?;
+        if kept {
+            self.store.write::<_, Error>(Durability::Lazy, |query| {
+                Ok(query.cache_created_at(&new.layer, created_at)?)
+            })?;
+        }
+        Ok(kept)
+    }
+
     /// Adds keys that lead to a layer which has a record.
     pub fn alias(&self, keys: &[CacheKey]) -> Result<()> {
         let now = now_ns();

@@ -14,9 +14,6 @@ use crate::{Error, Result};
 pub(crate) const DEFAULT_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Member of the document with the keys of its layers, for `--cache-from`.
-pub(crate) const INLINE_CACHE_MEMBER: &str = "io.orlop.build.cache.v1";
-
 /// An image's configuration document. Members in the order in which they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -29,6 +26,7 @@ pub(crate) struct Document {
     pub created: Option<String>,
     #[serde(deserialize_with = "nullable")]
     pub history: Vec<HistoryEntry>,
+    /// The keys of its layers, for `--cache-from`.
     #[serde(rename = "io.orlop.build.cache.v1", skip_serializing_if = "Option::is_none")]
     pub inline_cache: Option<serde_json::Value>,
     pub os: String,

@@ -158,9 +158,7 @@ impl Executor<'_> {
     }
 
     fn run_build(&self) -> &RunBuild<'_> {
-        self.run.get_or_init(|| {
-            RunBuild::new(self.layers.store(), self.layers, self.containers, self.request)
-        })
+        self.run.get_or_init(|| RunBuild::new(self.layers, self.containers, self.request))
     }
 
     /// A layer without any entry: every step has one, as in BuildKit.

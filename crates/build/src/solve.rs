@@ -34,6 +34,15 @@ pub(crate) struct Made {
     pub anew: bool,
 }
 
+/// What a solver gave.
+#[derive(Debug)]
+pub(crate) struct Solved {
+    /// The uppermost layer of each target.
+    pub tops: Vec<Option<ChainId>>,
+    /// Layers of all steps that were found or carried out.
+    pub layers: BTreeSet<ChainId>,
+}
+
 /// How far a node is.
 #[derive(Clone, Debug, Default)]
 enum State {
@@ -71,6 +80,7 @@ struct Run<'r, 'a, 's> {
     changed: Condvar,
     failure: Mutex<Option<Error>>,
     used: Mutex<BTreeSet<ChainId>>,
+    recorded: Mutex<BTreeSet<ChainId>>,
     aliases: Mutex<Vec<CacheKey>>,
     stop: Cancel,
 }
@@ -81,8 +91,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Solver<'_, '_> {
-    /// Makes the files of some nodes; the uppermost layers, in the same order.
-    pub fn solve(&self, targets: &[NodeId]) -> Result<Vec<Option<ChainId>>> {
+    /// Makes the files of some nodes.
+    pub fn solve(&self, targets: &[NodeId]) -> Result<Solved> {
         let needed = self.needed(targets)?;
         self.announce_bases(&needed)?;
         let stop = self.cancel.child();
@@ -97,6 +107,7 @@ impl Solver<'_, '_> {
             changed: Condvar::new(),
             failure: Mutex::new(None),
             used: Mutex::default(),
+            recorded: Mutex::default(),
             aliases: Mutex::default(),
             stop,
         };
@@ -111,7 +122,12 @@ impl Solver<'_, '_> {
         match (result, failure) {
             (_, Some(error)) => Err(error),
             (Err(Stopped), None) => Err(Error::Cancelled),
-            (Ok(made), None) => Ok(made.into_iter().map(|made| made.top).collect()),
+            (Ok(made), None) => {
+                let tops = made.into_iter().map(|made| made.top).collect();
+                let mut layers = lock(&run.recorded).clone();
+                layers.extend(used);
+                Ok(Solved { tops, layers })
+            }
         }
     }
 
@@ -506,6 +522,7 @@ impl Run<'_, '_, '_> {
             keys.push(key(link_key(step, inputs), None));
         }
         let description = step.description.clone();
+        lock(&self.recorded).insert(layer.clone());
         let record = NewRecord { layer: layer.clone(), kind: "regular", description, keys };
         if !self.solver.cache.record(&record)? {
             tracing::debug!(%layer, "the step's layer is larger than the build cache may be");

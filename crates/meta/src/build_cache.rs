@@ -151,6 +151,16 @@ impl Query<'_> {
         .map(drop)
     }
 
+    /// Says when the step of a record ran.
+    pub fn cache_created_at(&self, layer: &ChainId, created_at: &str) -> Result<()> {
+        self.change(
+            "date a record of the build cache",
+            "UPDATE build_cache SET created_at = ?2 WHERE layer = ?1",
+            params![layer.as_str(), created_at],
+        )
+        .map(drop)
+    }
+
     /// Makes or moves a key.
     pub fn cache_key_put(&self, key: &CacheKey, now_ns: i64) -> Result<()> {
         let reason = key.reason.as_ref();
@@ -172,6 +182,20 @@ impl Query<'_> {
             ],
         )
         .map(drop)
+    }
+
+    /// The keys that the last run of a layer's step was recorded under, in order: not those that only
+    /// were found to be equal since.
+    pub fn cache_keys_of(&self, layer: &ChainId) -> Result<Vec<String>> {
+        self.rows(
+            "list keys of the build cache",
+            "SELECT key FROM build_cache_keys WHERE layer = ?1 AND made_ns =
+                 (SELECT max(made_ns) FROM build_cache_keys
+                  WHERE layer = ?1 AND operation_digest IS NOT NULL)
+             ORDER BY key",
+            params![layer.as_str()],
+            |row| row.get(0),
+        )
     }
 
     /// What the newest keys of a step were made of, newest first.
