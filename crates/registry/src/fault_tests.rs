@@ -578,3 +578,17 @@ fn stored_credentials_are_used_for_their_registry() {
         b"abc"
     );
 }
+
+#[test]
+fn a_password_is_not_sent_to_a_token_server_without_tls() {
+    let server = FaultyRegistry::start();
+    // An address that is not local; nothing is asked there.
+    server.require("Bearer realm=\"http://192.0.2.1/token\",service=\"reg\"", &["Bearer t"]);
+    let repository = repository(&server, options()).with_credential(Credential::basic("u", "p"));
+    let key = ManifestKey::Tag("v1".to_owned());
+    let error = repository.manifest(&key, &Watch::default()).expect_err("refused").to_string();
+    assert!(
+        error.ends_with("`http://192.0.2.1/token`: a password is not sent without TLS"),
+        "{error}"
+    );
+}
