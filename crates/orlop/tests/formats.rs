@@ -37,9 +37,12 @@ fn remove_images(fixture: &Fixture) {
 
 /// What a container of the image sees, file by file.
 fn files(fixture: &Fixture, image: &str) -> String {
-    let script = "find / -xdev ! -path '/proc/*' ! -path '/dev/*' ! -path '/sys/*' ! -path '/etc/*' \
-                  -exec stat -c '%n %F %a %u:%g %s %h' {} + | grep -v '^/[a-z]* directory' | sort; \
-                  find /one /two /dir /large -type f | sort | xargs md5sum";
+    let script = "cd /; prune='-path ./proc -o -path ./dev -o -path ./sys -o -path ./etc'; \
+                  find . -mindepth 1 \\( $prune \\) -prune -o ! -type d \
+                  -exec stat -c '%n %F %a %u:%g %s %h' {} + | sort; \
+                  find . -mindepth 1 \\( $prune \\) -prune -o -type d \
+                  -exec stat -c '%n %a %u:%g' {} + | sort; \
+                  find one two dir large -type f | sort | xargs md5sum";
     fixture.ok(&["run", "--rm", "--entrypoint", "sh", image, "-c", script])
 }
 
@@ -140,9 +143,7 @@ fn other_programs_read_every_form() {
             };
             let script = format!(
                 "podman pull --quiet {source} >&2; podman images --quiet --no-trunc; \
-                 copy {source} dir:copied; podman run --rm --network host --cgroups disabled \
-                 --security-opt seccomp=unconfined app:1 >/dev/null 2>&1 || true; \
-                 podman rmi --all --force >&2; rm -r copied ours"
+                 copy {source} dir:copied; podman rmi --all --force >&2; rm -r copied ours"
             );
             assert_eq!(others.shell(&script), id, "{what}");
         }
@@ -178,12 +179,12 @@ fn what_other_programs_write_is_loaded() {
     fixture.ok(&["save", "-o", &others.path("ours.tar"), "app:1"]);
     let id = others.shell(
         "podman load --quiet --input ours.tar >&2; \
-         container=$(buildah from --pull-never localhost/app:1); folder=$(buildah mount $container); \
+         container=$(buildah from --pull-never docker.io/library/app:1); folder=$(buildah mount $container); \
          echo built > $folder/built; rm -r $folder/dir; buildah umount $container >&2; \
          buildah config --label by=buildah --cmd 'cat /built' $container; \
          buildah commit --quiet $container localhost/built:1; \
          podman save --quiet --format docker-archive -o pd.tar localhost/built:1; \
-         podman save --quiet --multi-image-archive -o pm.tar localhost/built:1 localhost/app:1; \
+         podman save --quiet --multi-image-archive -o pm.tar localhost/built:1 docker.io/library/app:1; \
          podman save --quiet --format oci-archive -o po.tar localhost/built:1; \
          podman save --quiet --format oci-dir -o pod localhost/built:1; \
          podman save --quiet --format docker-dir -o pdd localhost/built:1; \
@@ -200,7 +201,7 @@ fn what_other_programs_write_is_loaded() {
     let mut seen = String::new();
     let names: [(&str, &[&str]); 11] = [
         ("pd.tar", &["localhost/built:1"]),
-        ("pm.tar", &["localhost/built:1", "localhost/app:1"]),
+        ("pm.tar", &["localhost/built:1", "app:1"]),
         ("po.tar", &["localhost/built:1"]),
         ("pod", &["localhost/built:1"]),
         ("pdd", &[]),

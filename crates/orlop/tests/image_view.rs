@@ -36,7 +36,7 @@ fn trees_and_differences() {
     let json = fixture.ok(&["image", "tree", "--format", "json", "app:1"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let layer = &json["Steps"][2]["Layer"];
-    assert_eq!((&layer["Number"], &layer["AttributesOnly"]), (&3.into(), &1.into()), "{layer}");
+    assert_eq!((&layer["Number"], &layer["AttributesOnly"]), (&3.into(), &2.into()), "{layer}");
     assert_eq!((&layer["Changed"], &layer["Deleted"]), (&0.into(), &3.into()), "{layer}");
     let files = fixture.ok(&["image", "tree", "--format", "{{.Files}}", "app:1"]);
     assert_eq!(files, json["Files"].to_string());
@@ -62,10 +62,9 @@ M /two  time 1970-01-01T00:16:40Z → 1970-01-01T00:33:20Z, links 2 → 1
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
     let mut missing = fixture.command(&["image", "diff", "app:1", "nothing"]);
     let output = missing.output().unwrap();
-    assert_eq!(
-        String::from_utf8(output.stderr).unwrap(),
-        "orlop: image diff: No such image: nothing:latest\n"
-    );
+    let text = String::from_utf8(output.stderr).unwrap();
+    let first = text.lines().next();
+    assert_eq!(first, Some("orlop: image diff: No such image: nothing:latest"));
 }
 
 #[test]
@@ -73,8 +72,11 @@ M /two  time 1970-01-01T00:16:40Z → 1970-01-01T00:33:20Z, links 2 → 1
 fn flattened_images_hold_the_same_files() {
     let fixture = fixture!();
     app(&fixture);
-    let script = "find / -xdev ! -path '/proc/*' ! -path '/dev/*' ! -path '/sys/*' ! -path '/etc/*' \
-                  -exec stat -c '%n %F %a %u:%g %s %h %Y' {} + | grep -v '^/ ' | sort; cat /one /two /dir/new";
+    let script = "cd /; prune='-path ./proc -o -path ./dev -o -path ./sys -o -path ./etc'; \
+                  find . -mindepth 1 \\( $prune \\) -prune -o ! -type d \
+                  -exec stat -c '%n %F %a %u:%g %s %h %Y' {} + | sort; \
+                  find . -mindepth 1 \\( $prune \\) -prune -o -type d \
+                  -exec stat -c '%n %a %u:%g' {} + | sort; cat /one /two /dir/new";
     let seen = |image: &str| fixture.ok(&["run", "--rm", image, "sh", "-c", script]);
     let before = seen("app:1");
     for (keep, layers) in [(None, 1), (Some("busybox"), 2), (Some("base:1"), 3)] {
@@ -86,7 +88,7 @@ fn flattened_images_hold_the_same_files() {
         assert_eq!(fixture.ok(&["images", "-q", "--no-trunc", "flat"]), id, "{keep:?}");
         let diff = fixture.ok(&["image", "diff", "app:1", "flat:1"]);
         assert!(diff.starts_with("0 added, 0 changed, 0 attributes only, 0 deleted, "), "{diff}");
-        assert_eq!(seen("flat:1"), before, "{keep:?}");
+        assert!(seen("flat:1") == before, "{keep:?}: {}", seen("flat:1"));
         assert_eq!(fixture.ok(&["run", "--rm", "flat:1"]), "one", "{keep:?}");
     }
     let tree = fixture.ok(&["image", "tree", "flat:1"]);

@@ -13,8 +13,9 @@ pub fn flatten(session: &mut Session<'_, '_>, args: FlattenArgs) -> Outcome {
     let done = session.engine.image_flatten(&request)?;
     session.streams.line(done.id.as_str())?;
     let told = format!(
-        "{} layers became {}, {} became {}",
+        "{} layer{} became {}, {} became {}",
         done.layers.0,
+        if done.layers.0 == 1 { "" } else { "s" },
         done.layers.1,
         table_size(done.bytes.0),
         table_size(done.bytes.1)
