@@ -247,24 +247,25 @@ impl Run<'_, '_, '_> {
         Ok(Some(made))
     }
 
-    /// Tells that a node was known, and with it those below that need not run for it.
+    /// Tells that a node was known, and with it those below that need not run for it, lowest first.
     fn tell_cached(&self, id: NodeId) -> Result<()> {
         let mut waiting = vec![id];
+        let mut known = BTreeSet::new();
         while let Some(id) = waiting.pop() {
-            let node = self.solver.graph.node(id)?;
-            if !matches!(node.kind, NodeKind::Step(_)) || !self.hits.contains_key(&id) {
-                continue;
-            }
-            if let Some(hit) = self.hits.get(&id) {
+            if let Some(hit) = self.hits.get(&id)
+                && known.insert(id)
+            {
                 lock(&self.used).insert(hit.record.layer.clone());
+                waiting.extend(self.solver.graph.needs(id)?);
             }
-            if !self.solver.sources.tell(node.vertex) {
-                continue;
+        }
+        for id in known {
+            let vertex = self.solver.graph.node(id)?.vertex;
+            if self.solver.sources.tell(vertex) {
+                self.event(Event::Started { vertex });
+                self.explained(vertex, || Ok("cached".to_owned()));
+                self.event(Event::Ended { vertex, outcome: Outcome::Cached });
             }
-            self.event(Event::Started { vertex: node.vertex });
-            self.explained(node.vertex, || Ok("cached".to_owned()));
-            self.event(Event::Ended { vertex: node.vertex, outcome: Outcome::Cached });
-            waiting.extend(self.solver.graph.needs(id)?);
         }
         Ok(())
     }
