@@ -203,9 +203,7 @@ impl Images<'_> {
                 index: index.as_ref().map(|index| index.digest().clone()),
             };
             query.image_manifest_put(&manifest, &now())?;
-            insert_blobs(query, plan, &came, &reference.canonical_name(), |chain| {
-                Ok(self.layers.tar_length(chain)?)
-            })?;
+            insert_blobs(query, plan, &came, &reference.canonical_name())?;
             let is_new = put_names(query, &image, reference, &plan.top)?;
             let mut event = event("pull", &image, &reference.familiar_name());
             event.actor = reference.familiar();
@@ -247,13 +245,13 @@ impl Images<'_> {
         Ok(())
     }
 
-    /// Gives downloaded blobs their places; the digests of those that have one now.
+    /// Gives downloaded blobs their places; those that have one now.
     fn place_blobs(
         &self,
         plan: &PlannedPull,
         blobs: Vec<(usize, File)>,
         keep: KeepPacked,
-    ) -> Result<Vec<Digest>> {
+    ) -> Result<Vec<PlacedBlob>> {
         let content = self.content();
         let mut placed = Vec::new();
         for (at, file) in blobs {
@@ -263,7 +261,8 @@ impl Images<'_> {
                 KeepPacked::Discard => content.discard_partials(std::iter::once(digest)),
                 KeepPacked::Keep => {
                     content.place_partial(digest, file)?;
-                    placed.push(digest.clone());
+                    let tar_bytes = self.layers.tar_length(&layer.chain_id)?;
+                    placed.push(PlacedBlob { digest: digest.clone(), tar_bytes });
                 }
             }
         }
@@ -272,6 +271,12 @@ impl Images<'_> {
         }
         Ok(placed)
     }
+}
+
+/// A downloaded blob in its place.
+struct PlacedBlob {
+    digest: Digest,
+    tar_bytes: u64,
 }
 
 /// What the store had and what came.
@@ -302,20 +307,19 @@ fn insert_image(query: &Query<'_>, plan: &PlannedPull) -> Result<ImageRecord> {
 fn insert_blobs(
     query: &Query<'_>,
     plan: &PlannedPull,
-    came: &[Digest],
+    came: &[PlacedBlob],
     repository: &str,
-    tar_length: impl Fn(&orlop_types::ChainId) -> Result<u64>,
 ) -> Result<()> {
     for layer in &plan.layers {
         let blob = &layer.blob;
-        if came.contains(&blob.digest) {
+        if let Some(placed) = came.iter().find(|placed| placed.digest == blob.digest) {
             query.content_insert(&ContentRecord {
                 digest: blob.digest.clone(),
                 media_type: blob.media_type.clone(),
                 size_bytes: blob.size,
                 created_at: now(),
             })?;
-            query.layer_blob_put(&layer.diff_id, &blob.digest, tar_length(&layer.chain_id)?)?;
+            query.layer_blob_put(&layer.diff_id, &blob.digest, placed.tar_bytes)?;
         }
         if query.content(&blob.digest)?.is_some() {
             query.blob_repository_put(&blob.digest, repository, &now())?;
