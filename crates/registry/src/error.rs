@@ -199,7 +199,7 @@ impl Error {
             Self::Denied { .. } | Self::LoginRefused { .. } | Self::NoCredentials { .. } => {
                 ErrorKind::Denied
             }
-            Self::TooManyRequests { .. } => ErrorKind::Unavailable,
+            Self::TooManyRequests { .. } | Self::Cancelled => ErrorKind::Unavailable,
             Self::Registry { status: 404, .. }
             | Self::Status { status: 404, .. }
             | Self::Download { status: 404, .. } => ErrorKind::NotFound,
@@ -210,7 +210,6 @@ impl Error {
             | Self::BlobSize { .. }
             | Self::ManifestVerification { .. } => ErrorKind::Corrupt,
             Self::ConfigFile { source, .. } | Self::Source(source) => ErrorKind::of_io(source),
-            Self::Cancelled => ErrorKind::Unavailable,
             Self::Registry { .. }
             | Self::Status { .. }
             | Self::Download { .. }

@@ -120,7 +120,7 @@ pub(crate) fn blob(
 
 pub(crate) fn small_blob(
     repository: &Repository,
-    request: BlobRequest,
+    request: &BlobRequest,
     watch: &Watch,
 ) -> Result<Vec<u8>> {
     let limit = repository.shared.options.limits.manifest_bytes;

@@ -107,6 +107,7 @@ pub struct Index {
 
 /// What the bytes behind a tag or a digest are.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // Few exist at a time; a box would be in every user's way.
 pub enum Manifest {
     /// One image.
     Image(ImageManifest),

@@ -142,8 +142,9 @@ impl Repository {
     ///
     /// # Errors
     /// As [`Self::blob`]; `TooLarge` above the limit for manifests.
+    #[allow(clippy::needless_pass_by_value)] // As `blob`.
     pub fn small_blob(&self, request: BlobRequest, watch: &Watch) -> Result<Vec<u8>> {
-        crate::fetch::small_blob(self, request, watch)
+        crate::fetch::small_blob(self, &request, watch)
     }
 
     /// The size of a blob if the repository has it.
