@@ -180,7 +180,9 @@ impl<W: Write> TarWriter<W> {
             return self.emit(builder);
         }
         if kind == FileType::RegularFile {
-            return self.regular(path, parent, name);
+            // Nobody changes what is recorded: one look at it is enough.
+            let known = self.record.is_some().then_some(*stat);
+            return self.regular(path, parent, name, known);
         }
         let entry_type = match kind {
             FileType::Symlink => EntryType::Symlink,
@@ -224,7 +226,13 @@ impl<W: Write> TarWriter<W> {
         }
     }
 
-    fn regular(&mut self, path: &[u8], parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    fn regular(
+        &mut self,
+        path: &[u8],
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+        known: Option<Stat>,
+    ) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
             Ok(fd) => fd,
@@ -234,7 +242,10 @@ impl<W: Write> TarWriter<W> {
             }
             Err(error) => return Err(at(path, error.into())),
         };
-        let stat = rustix::fs::fstat(&fd).map_err(|error| at(path, error.into()))?;
+        let stat = match known {
+            Some(stat) => stat,
+            None => rustix::fs::fstat(&fd).map_err(|error| at(path, error.into()))?,
+        };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             skipped(path);
             return Ok(());

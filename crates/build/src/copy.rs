@@ -153,7 +153,7 @@ pub fn apply(
     for item in &mut items {
         target.copy(item)?;
     }
-    let layer = target.seal()?;
+    let layer = target.seal(items.iter().map(Item::objects).sum())?;
     Ok(Copied { layer, digest: digest_of(&items, ownership) })
 }
 

@@ -1,11 +1,13 @@
 //! A few threads that share a heap of work, which grows while they work.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::{Cancel, Error, Result};
 
 /// More threads only wait for each other in the kernel's directories.
 const THREADS_MAX: usize = 8;
+/// How many there may be here; asking takes a dozen system calls.
+static THREADS: OnceLock<usize> = OnceLock::new();
 
 /// Work that is to be done.
 pub(crate) struct Crew<J> {
@@ -28,7 +30,9 @@ pub(crate) fn work<J: Send>(
     let state = State { jobs: Vec::new(), working: 0, failed: None };
     let crew = Crew { state: Mutex::new(state), change: Condvar::new() };
     run(&crew, first)?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let threads = *THREADS.get_or_init(|| {
+        std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
+    });
     let waiting = crew.lock().jobs.len();
     std::thread::scope(|scope| {
         for _ in 1..threads.min(waiting) {

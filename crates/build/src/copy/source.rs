@@ -250,6 +250,16 @@ fn with_parents(tree: &Tree, source: &str, exclude: &Ignore, cancel: &Cancel) ->
 }
 
 impl Item {
+    /// How many objects are copied.
+    pub(crate) fn objects(&self) -> usize {
+        match self {
+            Self::Directory(scan) => {
+                scan.directories.iter().map(|directory| directory.entries.len()).sum()
+            }
+            _ => 1,
+        }
+    }
+
     /// Digest of what is copied.
     pub(crate) fn digest(&self, ownership: Ownership) -> [u8; 32] {
         let mut digester = Digester::default();

@@ -27,6 +27,9 @@ const DOWNLOAD_MODE: u32 = 0o600;
 /// Mode of directories that are made on the way.
 const DIRECTORY_MODE: u32 = 0o755;
 
+/// Objects of a layer that goes to the disk while it is hashed.
+const LARGE_OBJECTS: usize = 2_000;
+
 /// See the module's documentation.
 pub(super) struct Target<'a> {
     build: CopyBuild<'a>,
@@ -98,11 +101,11 @@ impl<'a> Target<'a> {
     }
 
     /// Makes the finished layer part of the store.
-    pub(super) fn seal(self) -> Result<Option<Layer>> {
+    pub(super) fn seal(self, objects: usize) -> Result<Option<Layer>> {
         let Self { build, place, new, parent, _work, .. } = self;
         place.finish()?;
         drop(place);
-        seal(build, new, parent)
+        seal(build, new, parent, objects > LARGE_OBJECTS)
     }
 
     /// Copies one item.
@@ -239,9 +242,25 @@ fn mounted(
     Ok((Root::of_mount(mount).map_err(of_path)?, work))
 }
 
-fn seal(build: CopyBuild<'_>, new: NewLayer, parent: Option<&ChainId>) -> Result<Option<Layer>> {
+fn seal(
+    build: CopyBuild<'_>,
+    new: NewLayer,
+    parent: Option<&ChainId>,
+    is_large: bool,
+) -> Result<Option<Layer>> {
     let stop = || build.cancel.is_cancelled();
-    let sealed = build.layers.seal(new, parent, &stop);
+    // What was written goes to the disk while it is hashed; the commit, which waits for it, finds
+    // little left to do. Small layers are not worth it.
+    let content = std::fs::File::open(new.content()).ok().filter(|_| is_large);
+    let sealed = std::thread::scope(|scope| {
+        if let Some(content) = &content {
+            scope.spawn(move || {
+                // The commit does it once more, and its errors count.
+                let _ = rustix::fs::syncfs(content);
+            });
+        }
+        build.layers.seal(new, parent, &stop)
+    });
     build.cancel.check()?;
     let Some(unpacked) = sealed? else { return Ok(None) };
     let layers = build.layers.commit(vec![unpacked], parent, build.now)?;
@@ -277,5 +296,5 @@ pub(super) fn make_directory(
     place.make_directories(&resolved, DIRECTORY_MODE, owner)?;
     place.finish()?;
     drop(place);
-    seal(build, new, parent)
+    seal(build, new, parent, false)
 }

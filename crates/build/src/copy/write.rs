@@ -13,7 +13,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use orlop_archive::digest::Digester;
 use orlop_sys::confined::{Node, Owner, make_node, set_mode_at};
@@ -50,6 +50,16 @@ pub(crate) struct Writer<'a> {
 /// What a file turned out to be.
 type Read = (Stat, Hashed);
 
+/// Where an object goes.
+#[derive(Clone, Copy)]
+struct Spot<'a> {
+    directory: BorrowedFd<'a>,
+    name: &'a CStr,
+    /// What is created there belongs to the engine's own user and group, and has the mode that is
+    /// asked for but for the umask.
+    plain: bool,
+}
+
 struct Job {
     number: usize,
     target: Arc<Vec<u8>>,
@@ -61,6 +71,7 @@ struct Job {
 struct Part {
     from: Arc<OwnedFd>,
     to: Arc<OwnedFd>,
+    plain: bool,
     below: Arc<HashMap<Vec<u8>, bool>>,
     first: usize,
     end: usize,
@@ -138,7 +149,7 @@ impl Writer<'_> {
             from.as_fd(),
             &join(directory, entry.name.to_bytes()),
             entry,
-            (to.as_fd(), &name),
+            Spot { directory: to.as_fd(), name: &name, plain: false },
             target,
             &AtomicBool::new(true),
         )?;
@@ -162,7 +173,8 @@ impl Writer<'_> {
         }
         let fail = |error: io::Error| path_failed("open", target, &error);
         let (to, name) = self.place.open_parent(target)?;
-        let mut file = create(to.as_fd(), &name, target)?;
+        let spot = Spot { directory: to.as_fd(), name: &name, plain: false };
+        let mut file = create(spot, 0o600, target)?;
         io::copy(content, &mut file).map_err(fail)?;
         let owner = self.owner.unwrap_or_default();
         let mode = self.chmod.map_or(mode, |chmod| chmod.apply(mode, false));
@@ -197,24 +209,28 @@ impl Writer<'_> {
         from: BorrowedFd<'_>,
         path: &[u8],
         entry: &Entry,
-        (to, name): (BorrowedFd<'_>, &CStr),
+        spot: Spot<'_>,
         target: &[u8],
         reflink: &AtomicBool,
     ) -> Result<Option<Read>> {
+        let Spot { directory: to, name, .. } = spot;
         let fail = |error: io::Error| path_failed("copy", target, &error);
         match &entry.what {
             What::File(hashed) => {
                 if !hash::is_regular(&entry.stat) {
-                    let file = create(to, name, target)?;
-                    self.file_metadata(&file, &entry.stat, &[]).map_err(fail)?;
+                    let file = create(spot, 0o600, target)?;
+                    self.file_metadata(&file, &entry.stat, &[], false).map_err(fail)?;
                     return Ok(None);
                 }
                 let source =
                     hash::open(from, &entry.name).map_err(|error| source_failed(path, &error))?;
                 let gone = || source_failed(path, &Errno::NOENT.into());
                 let source = source.ok_or_else(gone)?;
-                let file = create(to, name, target)?;
-                self.file(&source, &file, entry, hashed, reflink).map_err(|error| {
+                let (mode, owner) = (self.mode_of(&entry.stat, false), self.owner_of(&entry.stat));
+                // Its owner and mode may be right from the beginning.
+                let right = spot.plain && owner == engine_owner() && mode & (0o7000 | umask()) == 0;
+                let file = create(spot, if right { mode } else { 0o600 }, target)?;
+                self.file(&source, &file, entry, hashed, (reflink, right)).map_err(|error| {
                     if self.cancel.is_cancelled() { Error::Cancelled } else { fail(error) }
                 })
             }
@@ -250,7 +266,7 @@ impl Writer<'_> {
         file: &File,
         entry: &Entry,
         hashed: &Hashed,
-        reflink: &AtomicBool,
+        (reflink, right): (&AtomicBool, bool),
     ) -> io::Result<Option<Read>> {
         let wanted = Identity::of(&entry.stat);
         let same = |stat: &Stat| hashed.settled && Identity::of(stat) == wanted;
@@ -269,7 +285,7 @@ impl Writer<'_> {
         if same(&after) {
             let attributes =
                 if hashed.attributes { xattr::all(source.as_fd())? } else { Vec::new() };
-            self.file_metadata(file, &entry.stat, &attributes)?;
+            self.file_metadata(file, &entry.stat, &attributes, right)?;
             return Ok(None);
         }
         let content = match content {
@@ -282,7 +298,7 @@ impl Writer<'_> {
             _ => self.copy_and_hash(source, file)?,
         };
         let attributes = xattr::all(source.as_fd())?;
-        self.file_metadata(file, &after, &attributes)?;
+        self.file_metadata(file, &after, &attributes, false)?;
         let digest = hash::of_content(content, &attributes);
         let found = Hashed { digest, attributes: !attributes.is_empty(), settled: true };
         let as_selected = digest == hashed.digest && after.st_mode == entry.stat.st_mode;
@@ -312,9 +328,18 @@ impl Writer<'_> {
         }
     }
 
-    fn file_metadata(&self, file: &File, stat: &Stat, attributes: &[Attribute]) -> io::Result<()> {
-        chown(file, self.owner_of(stat))?;
-        rustix::fs::fchmod(file, Mode::from_raw_mode(self.mode_of(stat, false)))?;
+    /// Finishes a file, whose owner and mode may be right already.
+    fn file_metadata(
+        &self,
+        file: &File,
+        stat: &Stat,
+        attributes: &[Attribute],
+        right: bool,
+    ) -> io::Result<()> {
+        if !right {
+            chown(file, self.owner_of(stat))?;
+            rustix::fs::fchmod(file, Mode::from_raw_mode(self.mode_of(stat, false)))?;
+        }
         set_attributes(attributes, |name, value| xattr::set(file.as_fd(), name, value))?;
         Ok(rustix::fs::futimens(file, &times(stat))?)
     }
@@ -365,11 +390,13 @@ impl Copying<'_> {
                 jobs.push(Job { number: child, target: Arc::new(target), fresh, part: None });
             }
         }
+        let plain = job.fresh && is_plain(to.as_fd());
         let (from, to, below) = (Arc::new(from), Arc::new(to), Arc::new(below));
         let count = directory.entries.len();
         let part = |first: usize| Part {
             from: Arc::clone(&from),
             to: Arc::clone(&to),
+            plain,
             below: Arc::clone(&below),
             first,
             end: (first + CHUNK_ENTRIES).min(count),
@@ -449,7 +476,8 @@ impl Copying<'_> {
                 linked.insert(target, (job.number, index));
                 continue;
             }
-            self.copy(part.from.as_fd(), (job.number, index), (part.to.as_fd(), name), &target)?;
+            let spot = Spot { directory: part.to.as_fd(), name, plain: part.plain };
+            self.copy(part.from.as_fd(), (job.number, index), spot, &target)?;
         }
         Ok(())
     }
@@ -458,13 +486,13 @@ impl Copying<'_> {
         &self,
         from: BorrowedFd<'_>,
         (number, index): (usize, usize),
-        to: (BorrowedFd<'_>, &CStr),
+        spot: Spot<'_>,
         target: &[u8],
     ) -> Result<()> {
         let Some(directory) = self.directories.get(number) else { return Ok(()) };
         let Some(entry) = directory.entries.get(index) else { return Ok(()) };
         let path = join(&directory.path, entry.name.to_bytes());
-        let read = self.writer.write(from, &path, entry, to, target, &self.reflink)?;
+        let read = self.writer.write(from, &path, entry, spot, target, &self.reflink)?;
         if let Some(read) = read {
             let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
             changed.push((number, index, read));
@@ -490,7 +518,8 @@ impl Copying<'_> {
             }
             let from = open_below(self.top, &directory.path)
                 .map_err(|error| source_failed(&directory.path, &error.into()))?;
-            self.copy(from.as_fd(), (*number, *index), (to.as_fd(), &name), target)?;
+            let spot = Spot { directory: to.as_fd(), name: &name, plain: false };
+            self.copy(from.as_fd(), (*number, *index), spot, target)?;
             first.insert(identity(&entry.stat), target);
         }
         Ok(())
@@ -536,12 +565,13 @@ fn make_room(to: BorrowedFd<'_>, name: &CStr, target: &[u8]) -> Result<()> {
     }
 }
 
-fn create(to: BorrowedFd<'_>, name: &CStr, target: &[u8]) -> Result<File> {
+fn create(spot: Spot<'_>, mode: u32, target: &[u8]) -> Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(to, name, flags, Mode::from_raw_mode(0o600));
+    let mode = Mode::from_raw_mode(mode);
+    let open = || rustix::fs::openat(spot.directory, spot.name, flags, mode);
     let opened = match open() {
         Err(Errno::EXIST) => {
-            make_room(to, name, target)?;
+            make_room(spot.directory, spot.name, target)?;
             open()
         }
         opened => opened,
@@ -549,11 +579,39 @@ fn create(to: BorrowedFd<'_>, name: &CStr, target: &[u8]) -> Result<File> {
     opened.map(File::from).map_err(|error| path_failed("open", target, &error.into()))
 }
 
+/// Whether what is created in a directory gets neither its group nor anything of its access lists.
+fn is_plain(directory: BorrowedFd<'_>) -> bool {
+    let own_group = rustix::fs::fstat(directory).is_ok_and(|stat| stat.st_mode & 0o2000 == 0);
+    own_group && xattr::get(directory, c"system.posix_acl_default").is_ok_and(|list| list.is_none())
+}
+
+/// Whose everything is that this process creates.
+fn engine_owner() -> Owner {
+    Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+}
+
+/// The bits of modes that this process cannot set by creating something; all if that is not known.
+fn umask() -> u32 {
+    static UMASK: OnceLock<u32> = OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o777)
+    })
+}
+
 /// Reads a file of about this length and writes it.
 fn copy_small(source: &File, mut file: &File, size: u64) -> io::Result<Vec<u8>> {
-    // One more byte than it should have shows that it ends there.
-    let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-    io::Read::take(source, SMALL_BYTES + 1).read_to_end(&mut content)?;
+    // Fewer bytes than are asked for mean that it ends there.
+    let mut content = vec![0; usize::try_from(size).unwrap_or(0) + 1];
+    let got = source.read_at(&mut content, 0)?;
+    if got == content.len() {
+        // It has grown.
+        content.clear();
+        io::Read::take(source, SMALL_BYTES + 1).read_to_end(&mut content)?;
+    } else {
+        content.truncate(got);
+    }
     if content.len() as u64 <= SMALL_BYTES && !content.is_empty() {
         file.write_all(&content)?;
     }
