@@ -80,7 +80,7 @@ pub(crate) fn outline(frontend: &Frontend<'_>) -> Result<Value> {
     let wanted = frontend.request.target.as_str();
     let number = match wanted {
         "" => file.stages.len().checked_sub(1),
-        name => file.stage(name).or_else(|| name.parse().ok()),
+        name => file.stage(name),
     };
     let Some(stage) = number.and_then(|number| file.stages.get(number)) else {
         return Err(Error::invalid(format!("target stage {wanted:?} could not be found")));

@@ -82,7 +82,12 @@ impl<'f> Frontend<'f> {
     /// Looks at the arguments of the build and at those before the first stage.
     pub fn new(setup: Setup<'f>) -> Result<Self> {
         let Setup { file, place, request, ignore, bases, vertices, settings, all_stages } = setup;
-        let checks = Checks::of(file).map_err(|error| place.grammar(&error))?;
+        let given = request.build_args.get("BUILDKIT_DOCKERFILE_CHECK").cloned().flatten();
+        let checks = match given {
+            Some(text) => Checks::parse(&text),
+            None => Checks::of(file),
+        }
+        .map_err(|error| place.grammar(&error))?;
         let target_platform = match request.platforms.as_slice() {
             [] => Platform::host(),
             [one] => one.parse().map_err(|error: orlop_types::ParseError| {

@@ -18,7 +18,7 @@ pub struct BuildRequest {
     pub named_contexts: BTreeMap<String, ContextSource>,
     /// Names of the image.
     pub tags: Vec<String>,
-    /// Stage to build: name or number; empty is the last one.
+    /// Name of the stage to build; empty is the last one.
     pub target: String,
     /// `--build-arg`; `None` where the client has no value either.
     pub build_args: BTreeMap<String, Option<String>>,

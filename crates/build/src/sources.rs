@@ -167,7 +167,9 @@ impl<'a> Sources<'a> {
                 (_, None) => Err(Error::invalid("a mount has no path")),
             }
         };
-        select().map_err(|error| match (&error, step.lines) {
+        // As BuildKit: what goes wrong with a download names no line.
+        let lines = step.lines.filter(|_| !step.inputs.is_empty());
+        select().map_err(|error| match (&error, lines) {
             (Error::Cancelled | Error::At { .. }, _) | (_, None) => error,
             (_, Some(lines)) => {
                 let name = graph.node(id).map_or("", |node| node.name.as_str());

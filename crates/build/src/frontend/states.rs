@@ -26,7 +26,7 @@ pub(crate) struct State {
     /// The stage that it stands on.
     pub base: Option<usize>,
     /// What it needs beside that.
-    pub deps: BTreeSet<usize>,
+    pub deps: BTreeMap<usize, Lines>,
     pub commands: Vec<Planned>,
     pub lines: Lines,
     /// A named context that takes the stage's place.
@@ -143,8 +143,8 @@ impl States {
                 )
             })
             .count();
-        let base =
-            self.names.get(&base_name.to_lowercase()).copied().filter(|_| replaced.is_none());
+        // As BuildKit: the name is found only as it is kept, in lower case.
+        let base = self.names.get(&base_name).copied().filter(|_| replaced.is_none());
         if base_name != "scratch" && base.is_none() {
             total += 1;
         }
@@ -155,7 +155,7 @@ impl States {
             base_name,
             platform,
             base,
-            deps: BTreeSet::new(),
+            deps: BTreeMap::new(),
             commands: Vec::new(),
             lines,
             replaced,
@@ -193,7 +193,7 @@ impl States {
                 continue;
             };
             let source = self.named(frontend, &name, is_copy, lines)?;
-            self.get_mut(number)?.deps.insert(source);
+            self.get_mut(number)?.deps.insert(source, lines);
             sources.push(Some(source));
         }
         Ok(Planned { instruction, sources, onbuild: trigger.is_some() })
@@ -204,17 +204,21 @@ impl States {
         &mut self,
         frontend: &Frontend<'_>,
         name: &str,
-        by_number: bool,
+        is_copy: bool,
         lines: Lines,
     ) -> Result<usize> {
-        if by_number && let Ok(number) = name.parse::<i64>() {
+        let expanded = expand(name, frontend.file.directives.escape, &|_: &str| None);
+        if is_copy && expanded.map_or(true, |expanded| expanded != name) {
+            return Err(Error::invalid(
+                "variable expansion is not supported for --from, define a new stage with FROM using ARG from \
+                 global scope as a workaround",
+            ));
+        }
+        if is_copy && let Ok(number) = name.parse::<i64>() {
             return usize::try_from(number)
                 .ok()
                 .filter(|number| *number < self.list.len())
-                .ok_or_else(|| {
-                    let error = Error::invalid(format!("invalid stage index {number}"));
-                    frontend.place.at(lines, "", error)
-                });
+                .ok_or_else(|| Error::invalid(format!("invalid stage index {number}")));
         }
         if let Some(number) = self.names.get(&name.to_lowercase()) {
             return Ok(*number);
@@ -225,7 +229,7 @@ impl States {
             base_name: name.to_owned(),
             platform: None,
             base: None,
-            deps: BTreeSet::new(),
+            deps: BTreeMap::new(),
             commands: Vec::new(),
             lines,
             replaced: None,
@@ -246,10 +250,7 @@ impl States {
         if let Some(number) = self.names.get(&wanted.to_lowercase()) {
             return Ok(*number);
         }
-        let number = wanted.parse::<usize>().ok();
-        number
-            .filter(|number| *number < frontend.file.stages.len())
-            .ok_or_else(|| Error::invalid(format!("target stage {wanted:?} could not be found")))
+        Err(Error::invalid(format!("target stage {wanted:?} could not be found")))
     }
 
     /// A stage must not need itself.
@@ -269,14 +270,15 @@ impl States {
                         *mark = 1;
                         path.push((number, true));
                         let state = self.get(number)?;
-                        for next in state.deps.iter().chain(&state.base) {
-                            if marks.get(*next) == Some(&1) {
-                                let name = &self.get(*next)?.shown_name;
+                        let deps = state.deps.iter().map(|(next, lines)| (*next, *lines));
+                        for (next, lines) in deps.chain(state.base.map(|base| (base, state.lines)))
+                        {
+                            if marks.get(next) == Some(&1) {
+                                let name = &self.get(next)?.shown_name;
                                 let text = format!("circular dependency detected on stage: {name}");
-                                let lines = state.lines;
                                 return Err(frontend.place.at(lines, "", Error::invalid(text)));
                             }
-                            path.push((*next, false));
+                            path.push((next, false));
                         }
                     }
                     _ => {}
@@ -295,7 +297,7 @@ impl States {
         while let Some(number) = waiting.pop() {
             if reachable.insert(number) {
                 let state = self.get(number)?;
-                waiting.extend(state.deps.iter().chain(&state.base));
+                waiting.extend(state.deps.keys().chain(&state.base));
             }
         }
         Ok(reachable)
