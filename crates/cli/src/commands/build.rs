@@ -96,18 +96,19 @@ fn run(session: &mut Session<'_, '_>, args: &BuildArgs, prepared: Prepared) -> O
     let feed = display.feed();
     let over = AtomicBool::new(false);
     let built = std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let watcher = scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 if let Ok(Some(signal)) = signals.next()
                     && is_fatal(signal)
                 {
                     cancel.cancel();
                 }
-                std::thread::sleep(SIGNAL_INTERVAL);
+                std::thread::park_timeout(SIGNAL_INTERVAL);
             }
         });
         let built = engine.build(request, &feed, &cancel);
         over.store(true, Ordering::Relaxed);
+        watcher.thread().unpark();
         built
     });
     drop(feed);
