@@ -6,7 +6,7 @@ use std::process::Command;
 use orlop_types::filter::Filters;
 
 use crate::tests::{Fixture, open, tar};
-use crate::{Images, ImportOptions, RemoveOptions};
+use crate::{FlattenRequest, Images, ImportOptions, RemoveOptions};
 
 const DIRECTORY: &str = "ORLOP_TEST_DIRECTORY";
 
@@ -97,5 +97,34 @@ fn a_removal_that_is_cut_off_leaves_nothing() {
         assert!(fixture.images().resolve("db").is_err());
         assert_eq!(heal(&fixture), 0, "{point}");
         assert_eq!(fixture.store.read::<_, crate::Error>(|query| Ok(query.layers()?)).unwrap(), []);
+    }
+}
+
+fn flatten(images: &Images<'_>) {
+    let request =
+        FlattenRequest { image: "db".to_owned(), keep: None, reference: Some("flat".to_owned()) };
+    images.flatten(&request).unwrap();
+}
+
+#[test]
+fn a_flattening_that_is_cut_off_leaves_nothing_or_the_image() {
+    for (point, expected) in [("layer.unpacked", 1), ("image.flatten.layer", 1), ("image.made", 2)]
+    {
+        let fixture = Fixture::new();
+        if std::env::var_os(DIRECTORY).is_none() {
+            import(&fixture.images(), fixture.directory.path());
+        }
+        cut(
+            "a_flattening_that_is_cut_off_leaves_nothing_or_the_image",
+            point,
+            fixture.directory.path(),
+            |images, _| flatten(images),
+        );
+        heal(&fixture);
+        assert_eq!(fixture.images().unreferenced_layers().unwrap(), [], "{point}");
+        assert_eq!(fixture.images().list(&Filters::default()).unwrap().len(), expected, "{point}");
+        flatten(&fixture.images());
+        let difference = fixture.images().diff("db", "flat", &[]).unwrap();
+        assert_eq!((difference.files.len(), difference.totals.same), (0, 1), "{point}");
     }
 }

@@ -317,16 +317,23 @@ impl Error {
             | Self::LayerCount { .. }
             | Self::LoadEntry { .. }
             | Self::OtherDigest { .. }
-            | Self::LongBlob { .. } => ErrorKind::InvalidInput,
+            | Self::LongBlob { .. }
+            | Self::OtherSystem(_)
+            | Self::LayersDoNotFit
+            | Self::NotAnImage(_)
+            | Self::ConfigText
+            | Self::PushDigest => ErrorKind::InvalidInput,
             Self::NotFound { .. }
             | Self::NoBlob(_)
+            | Self::NoSuchRepository(_)
+            | Self::NoSuchTag(_)
             | Self::NoExport { .. }
             | Self::NoPlatform { .. }
             | Self::OtherPlatform { .. } => ErrorKind::NotFound,
             Self::Conflict(Conflict::ManyReferences { .. }) | Self::PruneRunning => {
                 ErrorKind::Conflict
             }
-            Self::Conflict(_) => ErrorKind::InUse,
+            Self::Conflict(_) | Self::DamagedInUse { .. } => ErrorKind::InUse,
             Self::Damaged { .. }
             | Self::DamagedBlob(_)
             | Self::ForgottenBlob(_)
@@ -336,14 +343,7 @@ impl Error {
             | Self::SaveFile { source, .. }
             | Self::ContentFile { source, .. } => ErrorKind::of_io(source),
             Self::Registry(error) => error.kind(),
-            Self::OtherSystem(_)
-            | Self::LayersDoNotFit
-            | Self::NotAnImage(_)
-            | Self::ConfigText
-            | Self::PushDigest => ErrorKind::InvalidInput,
             Self::Scratch => ErrorKind::Denied,
-            Self::DamagedInUse { .. } => ErrorKind::InUse,
-            Self::NoSuchRepository(_) | Self::NoSuchTag(_) => ErrorKind::NotFound,
             Self::Layer(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }

@@ -32,7 +32,7 @@ pub(crate) struct Keeping<'a, R> {
 
 enum Sink<'a> {
     Keep(Box<BlobWriter<'a>>, Packing),
-    Hash(digest::Digester),
+    Hash(Box<digest::Digester>),
 }
 
 impl<'a, R: Read> Keeping<'a, R> {
@@ -51,7 +51,7 @@ impl<'a, R: Read> Keeping<'a, R> {
         };
         let sink = match packing {
             Some(packing) => Sink::Keep(Box::new(content.write()?), packing),
-            None => Sink::Hash(digest::Digester::default()),
+            None => Sink::Hash(Box::default()),
         };
         Ok(Self { inner, start, start_at: 0, sink, bytes: 0 })
     }
