@@ -33,9 +33,10 @@ pub fn line(streams: &mut Streams<'_>, question: &str) -> Result<String, Failure
 /// Asks for a line that is not shown. The terminal's own keys are off meanwhile, so that Ctrl-C does
 /// not leave it without echo.
 pub fn secret(streams: &mut Streams<'_>, question: &str) -> Result<String, Failure> {
+    // First this: whoever answers at once is not to be shown either.
+    let quiet = Quiet::begin();
     write!(streams.out, "{question}")?;
     streams.out.flush()?;
-    let quiet = Quiet::begin();
     let text = read_line(streams);
     drop(quiet);
     streams.line("")?;
