@@ -63,7 +63,7 @@ pub enum ImageGroup {
     /// Make an image with the same files and settings in fewer layers
     Flatten(FlattenArgs),
     /// Make an image with the same layers and other settings
-    Edit(EditArgs),
+    Edit(Box<EditArgs>),
 }
 
 /// `images`

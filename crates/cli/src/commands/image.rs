@@ -64,7 +64,7 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: ImageGroup) -> Outcome {
             image_edit::flatten(session, args).map_err(|failure| failure.during("image flatten"))
         }
         ImageGroup::Edit(args) => {
-            image_edit::edit(session, args).map_err(|failure| failure.during("image edit"))
+            image_edit::edit(session, *args).map_err(|failure| failure.during("image edit"))
         }
     }
 }

@@ -87,7 +87,7 @@ fn line(file: &FileDiff, paint: Paint) -> String {
         }
         _ => {}
     }
-    notes.extend(file.attributes.iter().map(|attribute| note(attribute)));
+    notes.extend(file.attributes.iter().map(note));
     if notes.is_empty() {
         return paint.ink(ink, &path);
     }
