@@ -133,11 +133,7 @@ impl<'a> RunBuild<'a> {
     /// Brings together what the steps of a build work on. What builders that were killed have left
     /// goes first.
     #[must_use]
-    pub fn new(
-        layers: &'a LayerStore,
-        containers: Containers<'a>,
-        request: &BuildRequest,
-    ) -> Self {
+    pub fn new(layers: &'a LayerStore, containers: Containers<'a>, request: &BuildRequest) -> Self {
         if let Err(error) = containers.remove_abandoned_steps() {
             tracing::debug!(%error, "steps of another builder are left");
         }
@@ -325,4 +321,42 @@ fn inputs(step: &RunStep, files: &dyn InputFiles) -> Result<(StepInputs, Guards)
         });
     }
     Ok((inputs, guards))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entitlements_have_buildkits_words() {
+        let check = |step: RunStep, allow: &[&str]| {
+            let allow = allow.iter().map(|&word| word.to_owned()).collect();
+            let settings = RunSettings { allow, ..RunSettings::default() };
+            check_entitlements(&settings, &step).map_err(|error| error.to_string())
+        };
+        let refused = |text: &str| Err(text.to_owned());
+        let host = || RunStep { network: "host".to_owned(), ..RunStep::default() };
+        assert_eq!(check(host(), &[]), refused("network.host is not allowed"));
+        assert_eq!(check(host(), &["network.host"]), Ok(()));
+        let insecure = || RunStep { insecure: true, ..RunStep::default() };
+        assert_eq!(
+            check(insecure(), &["network.host"]),
+            refused("security.insecure is not allowed")
+        );
+        assert_eq!(check(insecure(), &["security.insecure"]), Ok(()));
+        let device = |text: &str| RunStep { devices: vec![text.to_owned()], ..RunStep::default() };
+        assert_eq!(check(device("vendor.com/device=a"), &[]), Ok(()));
+        assert_eq!(
+            check(device("name=vendor.com/device,required"), &["device"]),
+            refused("device vendor.com/device is required by the build but not available")
+        );
+    }
+
+    #[test]
+    fn a_request_for_the_hosts_network_allows_it() {
+        let mut request = BuildRequest::default();
+        assert_eq!(RunSettings::of(&request).allow, [""; 0]);
+        "host".clone_into(&mut request.network);
+        assert_eq!(RunSettings::of(&request).allow, ["network.host"]);
+    }
 }

@@ -119,6 +119,8 @@ pub struct BuildStep<'a> {
     containers: Containers<'a>,
     record: ContainerRecord,
     mount_points: Vec<PathBuf>,
+    /// Whether its monitor has taken everything down and removes the run directory.
+    is_over: bool,
     _builder: FileLock,
 }
 
@@ -164,7 +166,13 @@ impl<'a> Containers<'a> {
         }
         orlop_sys::fault::point("container.step.committed");
         drop((staged, writable));
-        Ok(BuildStep { containers: *self, record, mount_points: Vec::new(), _builder: builder })
+        Ok(BuildStep {
+            containers: *self,
+            record,
+            mount_points: Vec::new(),
+            is_over: false,
+            _builder: builder,
+        })
     }
 
     /// The directory with the builder's lock, and the writable layer; until the row exists, the guards
@@ -380,9 +388,10 @@ impl BuildStep<'_> {
     }
 
     /// Takes the rest of the work from the monitor and waits until it has unmounted everything.
-    fn wait_for_teardown(&self, client: &mut Client) -> Result<()> {
+    fn wait_for_teardown(&mut self, client: &mut Client) -> Result<()> {
         client.take_over()?;
         if client.wait_closed(MONITOR_END_TIMEOUT)? {
+            self.is_over = true;
             return Ok(());
         }
         Err(Error::Timeout {
@@ -403,9 +412,27 @@ impl BuildStep<'_> {
     }
 }
 
+impl BuildStep<'_> {
+    /// Removes the container of a step that is over. Its records are not looked at: the monitor is
+    /// removing them.
+    fn remove(&self) -> Result<()> {
+        let (containers, id) = (&self.containers, &self.record.id);
+        if !self.is_over {
+            return containers.remove(id.as_str(), REMOVAL);
+        }
+        let _operation = containers.lock_operation(id)?;
+        // Between the commit and the renames the directories have no owner.
+        let _changing = containers.store.changing()?;
+        let trash = containers.forget(&self.record, None)?;
+        orlop_sys::fault::point("container.step.forgotten");
+        containers.forget_names(id);
+        trash.iter().try_for_each(|record| Ok(containers.store.carry_out(record)?))
+    }
+}
+
 impl Drop for BuildStep<'_> {
     fn drop(&mut self) {
-        match self.containers.remove(self.record.id.as_str(), REMOVAL) {
+        match self.remove() {
             Ok(()) | Err(Error::NotFound { .. }) => {}
             Err(error) => {
                 tracing::warn!(container = %self.record.id, %error, "a step is left for later");

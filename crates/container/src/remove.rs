@@ -161,7 +161,7 @@ impl Containers<'_> {
 
     /// Commits the removal: no row, no references, directories marked as deleted, and so the volumes
     /// that go with it.
-    fn forget(
+    pub(crate) fn forget(
         &self,
         container: &ContainerRecord,
         volumes: Option<(&mut Removal<'_>, &[VolumeName])>,
