@@ -106,7 +106,7 @@ impl Display {
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("build-progress".to_owned())
-            .spawn(move || show(screen, &receiver, &mut std::io::stderr().lock()))?;
+            .spawn(move || show(screen, &receiver, &mut std::io::stderr()))?;
         Ok(Self { sender, thread })
     }
 
