@@ -19,6 +19,14 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{value:.2}{unit}")
 }
 
+/// A part and how far it is: `extracting sha256:… 3.62MB / 9.00MB`, `transferring context: 31B`.
+pub(crate) fn part(id: &str, current: u64, total: u64) -> (String, String) {
+    if id.starts_with("transferring ") && !id.ends_with(':') {
+        return (format!("{id}:"), bytes(current));
+    }
+    (id.to_owned(), progress(current, total))
+}
+
 /// How far a part is: ` 3.62MB / 9.00MB`, ` 312B`, or nothing.
 pub(crate) fn progress(current: u64, total: u64) -> String {
     if total != 0 {

@@ -257,7 +257,10 @@ impl Model {
 impl Step {
     fn note(&mut self, note: String, at: Instant) {
         self.all_notes.push(note.clone());
-        self.notes.push(note);
-        self.touch(1, at);
+        // Lines of a step that is over stay as they are; the warning is told at the end again.
+        if self.ended.is_none() {
+            self.notes.push(note);
+            self.touch(1, at);
+        }
     }
 }

@@ -167,8 +167,8 @@ fn statuses(step: &mut Step, number: usize, now: Instant, out: &mut String) -> b
         }
         status.shown = Some((now, status.current));
         status.fresh = false;
-        let mut line = format!("#{number} {}", status.id);
-        let progress = format::progress(status.current, status.total);
+        let (name, progress) = format::part(&status.id, status.current, status.total);
+        let mut line = format!("#{number} {name}");
         if !progress.is_empty() {
             let _ = write!(line, " {progress}");
         }
@@ -206,10 +206,10 @@ fn lines(step: &mut Step, number: usize, out: &mut String) {
 }
 
 impl Screen for Plain {
-    fn event(&mut self, event: Stamped, out: &mut dyn Write) -> std::io::Result<()> {
-        let at = event.at;
+    fn event(&mut self, event: Stamped, _out: &mut dyn Write) -> std::io::Result<()> {
+        // Shown with what comes at about the same time: parts that begin and end at once are one line.
         self.model.apply(event);
-        self.refresh(at, out)
+        Ok(())
     }
 
     fn refresh(&mut self, now: Instant, out: &mut dyn Write) -> std::io::Result<()> {

@@ -26,6 +26,7 @@ impl Script {
         let at = self.start + Duration::from_millis(ms);
         let stamped = Stamped { event, at, time: Timestamp::UNIX_EPOCH };
         self.screen.event(stamped, &mut self.out).unwrap();
+        self.screen.refresh(at, &mut self.out).unwrap();
     }
 
     fn log(&mut self, ms: u64, vertex: usize, text: &str) {
@@ -46,8 +47,8 @@ fn steps_follow_each_other() {
     let mut script =
         Script::new(&["[internal] load build definition", "[1/2] FROM a", "[2/2] RUN b"]);
     script.at(0, Event::Started { vertex: 1 });
-    let id = "transferring dockerfile:".to_owned();
-    script.at(5, Event::Status { vertex: 1, id, current: 31, total: 0, done: true });
+    let id = "transferring dockerfile".to_owned();
+    script.at(5, Event::Status { vertex: 1, id, current: 31, total: 31, done: true });
     script.at(10, Event::Ended { vertex: 1, outcome: Outcome::Done });
     script.at(20, Event::Ended { vertex: 2, outcome: Outcome::Cached });
     script.at(30, Event::Started { vertex: 3 });

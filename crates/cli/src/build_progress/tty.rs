@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use orlop_engine::build::progress::Outcome;
 
-use super::format::{align, clean, cut, progress};
+use super::format::{align, clean, cut, part};
 use super::model::{Model, Status, Step};
 use super::{Screen, Stamped};
 
@@ -122,8 +122,8 @@ fn step_lines(step: &Step, now: Instant, width: usize, all: bool) -> Vec<Line> {
     for status in &step.statuses {
         let Status { id, current, total, started, ended: end, .. } = status;
         let time = end.unwrap_or(now).saturating_duration_since(*started);
-        let far = progress(*current, *total);
-        let text = row(&format!("=> {}", clean(id)), &far, time, width);
+        let (name, far) = part(id, *current, *total);
+        let text = row(&format!("=> {}", clean(&name)), &far, time, width);
         let ended = end.is_some() || ended;
         lines.push(Line { text, ended, colour: BLUE, output: Vec::new() });
     }

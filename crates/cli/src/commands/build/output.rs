@@ -13,6 +13,9 @@ use crate::commands::build::request::pairs;
 use crate::failure::Failure;
 use crate::output_file::Pending;
 
+/// Mode of archives.
+const FILE_MODE: u32 = 0o644;
+
 /// Files that get their names when the build has succeeded.
 #[derive(Debug, Default)]
 pub(super) struct Files {
@@ -222,6 +225,9 @@ fn to_file(
     }
     let invalid = |error| Failure::new(format!("invalid destination file: {path}: {error}"));
     let pending = Pending::new(Path::new(path)).map_err(invalid)?;
+    // As any file that a command writes for its user.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(FILE_MODE);
+    pending.file().set_permissions(mode).map_err(invalid)?;
     let copy = pending.file().try_clone().map_err(invalid)?;
     files.pending.push((path.to_owned(), pending));
     Ok(Destination::File(copy))
@@ -268,7 +274,7 @@ mod tests {
             assert_eq!(entry(text).unwrap(), expected, "{text}");
         }
         for (text, message) in
-            [("dest=x", "type is required for output"), ("type=tar,x", "invalid value x")]
+            [("dest=x,a=b", "type is required for output"), ("type=tar,x", "invalid value x")]
         {
             assert_eq!(entry(text).unwrap_err().why, message);
         }
