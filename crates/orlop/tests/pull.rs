@@ -278,7 +278,7 @@ fn damaged_and_missing_layers_are_fetched_again() {
     let store = other();
     store.ok(&["pull", "--quiet", &name]);
     let layer_of = |file: &str| {
-        let layers = store.root().join("layers/overlay2");
+        let layers = store.root().join("layers/overlay");
         let mut found = layers.read_dir().unwrap().map(|entry| entry.unwrap().path());
         found.find(|path| path.join("diff").join(file).exists()).unwrap()
     };
@@ -343,7 +343,7 @@ fn a_layer_is_not_exchanged_under_a_running_container() {
         "sleep",
         "1000",
     ]);
-    let layers = store.root().join("layers/overlay2");
+    let layers = store.root().join("layers/overlay");
     let mut found = layers.read_dir().unwrap().map(|entry| entry.unwrap().path().join("diff/one"));
     std::fs::remove_file(found.find(|path| path.exists()).unwrap()).unwrap();
     let reason = store.fails(1, &["pull", "--quiet", &name]);
