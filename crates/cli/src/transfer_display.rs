@@ -37,7 +37,7 @@ enum Message<T> {
 }
 
 /// Runs a transfer in a thread of its own and shows what it tells.
-pub fn show<T: Send>(
+pub fn show<T: Send + 'static>(
     surface: Surface,
     output: &mut dyn Write,
     transfer: impl FnOnce(&TransferWatch) -> T + Send,
