@@ -96,6 +96,8 @@ fn a_step_sees_what_buildkit_shows_and_leaves_what_it_writes() {
         ],
         "{shown}"
     );
+    let events = fixture.events(&[], "{{.Type}}");
+    assert!(!events.contains("network") && !events.contains("container"), "{events}");
     assert_eq!(
         in_built(
             &fixture,
@@ -105,8 +107,6 @@ fn a_step_sees_what_buildkit_shows_and_leaves_what_it_writes() {
     );
     fixture.ok(&["rmi", "built"]);
     assert_clean(&fixture);
-    let events = fixture.events(&[], "{{.Type}}");
-    assert!(!events.contains("network"), "{events}");
 }
 
 #[test]
