@@ -11,7 +11,7 @@ mod raw_json;
 mod tty;
 
 use std::io::{IsTerminal as _, Write};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ pub use model::Warning;
 
 /// Time between two looks at the clock: running steps show how long they have been running.
 const TICK: Duration = Duration::from_millis(150);
+/// Events that wait to be shown. A step whose output is read slowly then waits, as with a full pipe;
+/// each holds 64 KiB at most.
+const EVENTS_MAX: usize = 256;
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +75,13 @@ trait Screen: Send {
 
 /// A build's display; give it to the build, then [`Display::finish`] it.
 pub struct Display {
-    sender: Sender<Stamped>,
+    sender: SyncSender<Stamped>,
     thread: JoinHandle<Vec<Warning>>,
 }
 
 /// The build's end of a display.
 pub struct Feed {
-    sender: Sender<Stamped>,
+    sender: SyncSender<Stamped>,
 }
 
 impl Progress for Feed {
@@ -103,7 +106,7 @@ impl Display {
             Mode::RawJson => Box::new(raw_json::RawJson::new()),
             Mode::Quiet => Box::new(Nothing),
         };
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(EVENTS_MAX);
         let thread = std::thread::Builder::new()
             .name("build-progress".to_owned())
             .spawn(move || show(screen, &receiver, &mut std::io::stderr()))?;
