@@ -70,8 +70,8 @@ impl From<orlop_archive::Error> for Wrapped {
 /// on the directory.
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Locked; unlocked when dropped.
-    _lock: File,
+    /// The directory itself: locked, and unlocked when dropped.
+    lock: File,
     /// Descriptors that were there.
     manifests: Vec<Value>,
 }
@@ -94,7 +94,7 @@ impl Directory {
         if !is_layout && names.next().is_some() {
             return Err(Error::NoLayout { path: path.to_owned() });
         }
-        let mut directory = Self { path: path.to_owned(), _lock: lock, manifests: Vec::new() };
+        let mut directory = Self { path: path.to_owned(), lock, manifests: Vec::new() };
         directory.manifests = directory.present()?;
         let blobs = path.join("blobs/sha256");
         std::fs::create_dir_all(&blobs).map_err(failed)?;
@@ -143,8 +143,13 @@ impl Directory {
             .cloned()
             .collect();
         manifests.extend(added.iter().cloned());
+        let failed = |source| Error::SaveFile { path: self.path.clone(), source };
+        File::open(self.path.join("blobs/sha256"))
+            .and_then(|blobs| blobs.sync_all())
+            .map_err(failed)?;
         self.document(LAYOUT.0, LAYOUT.1)?;
-        self.document(INDEX, &index(&manifests)?)
+        self.document(INDEX, &index(&manifests)?)?;
+        self.lock.sync_all().map_err(failed)
     }
 
     fn document(&self, name: &str, content: &[u8]) -> Result<()> {

@@ -283,9 +283,14 @@ impl Layering<'_> {
         self.take(path);
     }
 
+    /// Whether nothing can lead elsewhere. Where layers are whole trees, links of lower ones do.
+    fn has_no_links(&self) -> bool {
+        self.files.own_directories && self.links.is_empty()
+    }
+
     /// Follows the links that this layer made in the way to an object, not the object itself.
     fn resolve_parent(&self, path: &[u8]) -> Vec<u8> {
-        if self.links.is_empty() {
+        if self.has_no_links() {
             return path.to_vec();
         }
         let (parent, last) = split(path);
@@ -295,12 +300,12 @@ impl Layering<'_> {
     fn resolve(&self, path: Vec<u8>) -> Vec<u8> {
         let mut path = path;
         'links: for _ in 0..LINKS_MAX {
-            if self.links.is_empty() {
+            if self.has_no_links() {
                 return path;
             }
             for end in ends(&path) {
                 let (link, rest) = path.split_at(end);
-                if !self.links.contains(link) {
+                if self.files.own_directories && !self.links.contains(link) {
                     continue;
                 }
                 let Some(NodeKind::Symlink(target)) =

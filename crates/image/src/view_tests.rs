@@ -224,6 +224,26 @@ fn flattened_images_are_equal(driver: &'static str) {
     );
 }
 
+/// What stands behind a link of the same layer is where the link leads.
+fn links_of_a_layer_are_followed(driver: &'static str) {
+    let fixture = Fixture::new(driver);
+    let layers = [
+        layer(&[
+            Item("usr/lib/", 0o755, 1, ""),
+            Item("lib", 0o777, 1, "-> usr/lib"),
+            Item("lib/one", 0o644, 1, "1"),
+        ]),
+        layer(&[Item("usr/lib/.wh.one", 0o600, 0, ""), Item("usr/lib/two", 0o644, 1, "2")]),
+    ];
+    fixture.load(fixture.file(&archive("links:1", &layers))).unwrap();
+    fixture.load(fixture.file(&archive("links:0", &layers[..1]))).unwrap();
+    let changes = lines(&diff(&fixture, "links:0", "links:1", &["/usr/lib/one", "/usr/lib/two"]));
+    assert_eq!(changes, ["D /usr/lib/one", "A /usr/lib/two"]);
+    let request = FlattenRequest { image: "links:1".to_owned(), ..FlattenRequest::default() };
+    let flat = fixture.images().flatten(&request).unwrap();
+    assert_eq!(lines(&diff(&fixture, "links:1", flat.id.as_str(), &[])), Vec::<String>::new());
+}
+
 #[test]
 fn edits_change_what_they_name_and_nothing_else() {
     let fixture = store("vfs");
@@ -310,5 +330,6 @@ macro_rules! for_both_drivers {
 for_both_drivers!(
     a_tree_counts_what_each_layer_did,
     two_images_differ_in_files_attributes_and_settings,
-    flattened_images_are_equal
+    flattened_images_are_equal,
+    links_of_a_layer_are_followed
 );
