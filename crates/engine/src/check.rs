@@ -98,7 +98,7 @@ impl Engine {
         self.look(&mut report, "leftovers", |report| self.check_leftovers(repair, report));
         self.look(&mut report, "layers", |report| self.check_layers(report));
         self.look(&mut report, "images", |report| self.check_images(report));
-        self.look(&mut report, "blobs", |report| self.check_content(report));
+        self.look(&mut report, "blobs", |report| self.check_content(repair, report));
         self.look(&mut report, "containers", |report| self.check_containers(repair, report));
         self.look(&mut report, "volumes", |report| {
             self.check_volumes(repair, report)?;
@@ -214,6 +214,7 @@ impl Engine {
         {
             self.store.sweep()?;
             self.layers.sweep(&orlop_container::now_text())?;
+            self.images().content().sweep()?;
             self.discard_orphans(&orphans)?;
         }
         Ok(())
@@ -236,6 +237,8 @@ impl Engine {
             }
         }
         orphans.extend(self.layers.orphans()?.into_iter().map(|path| ("layer directory", path)));
+        let blobs = self.images().content().orphans()?;
+        orphans.extend(blobs.into_iter().map(|path| ("blob", path)));
         Ok(orphans)
     }
 
@@ -280,30 +283,32 @@ impl Engine {
         Ok(())
     }
 
-    /// Blobs whose content is not what their name says.
-    fn check_content(&self, report: &mut CheckReport) -> Result<()> {
-        let directory = self.store.paths.root.join("content/sha256");
-        let blobs = names(&directory)?;
+    /// Blobs that are not what their name says, or gone; without them an image is packed anew.
+    fn check_content(&self, repair: Repair, report: &mut CheckReport) -> Result<()> {
+        let images = self.images();
+        let content = images.content();
+        let blobs = self.store.read(|query| query.contents())?;
         if !blobs.is_empty() {
             report.counted("blobs", blobs.len());
         }
-        for name in blobs {
-            let path = directory.join(&name);
-            let failed = |source| Error::System {
-                operation: "read",
-                subject: path.display().to_string(),
-                source,
-            };
-            let file = match std::fs::File::open(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                other => other.map_err(failed)?,
-            };
-            let mut reader = orlop_archive::digest::DigestReader::new(file);
-            std::io::copy(&mut reader, &mut std::io::sink()).map_err(failed)?;
-            let (digest, _) = reader.finish();
-            if digest.hex() != name {
-                report
-                    .lost(format!("blob `{}` is damaged: its content is {digest}", path.display()));
+        for blob in blobs {
+            match content.verify(&blob.digest) {
+                Err(orlop_image::Error::DamagedBlob(digest)) => {
+                    // Between its row and its file it may have been removed.
+                    if self.store.read(|query| query.content(&digest))?.is_none() {
+                        continue;
+                    }
+                    let repaired = repair == Repair::Yes;
+                    if repaired {
+                        content.forget_damaged(&digest)?;
+                    }
+                    let path = self.store.paths.content(&digest);
+                    let what = format!("blob `{}` is damaged or gone", path.display());
+                    report.found(Severity::Error, what, repaired);
+                }
+                // Removed since the list was read.
+                Err(orlop_image::Error::NoBlob(_)) => {}
+                other => other?,
             }
         }
         Ok(())

@@ -24,6 +24,8 @@ pub const KEPT_FOR: Duration = Duration::from_secs(600);
 pub struct DiskUsage {
     /// Bytes of all image layers, each counted once.
     pub layers_bytes: u64,
+    /// Bytes of what is kept in the form of registries: packed layers and manifests.
+    pub packed_bytes: u64,
     /// Images, newest first.
     pub images: Vec<ImageUsage>,
     /// Containers, newest first.
@@ -87,6 +89,7 @@ impl Engine {
         let layers = self.store.read(|query| query.layers())?;
         Ok(DiskUsage {
             layers_bytes: layers.iter().map(|layer| layer.size_bytes).sum(),
+            packed_bytes: self.store.read(|query| query.content_bytes())?,
             images: self.image_usages()?,
             containers,
             volumes: self.volume_usages()?,

@@ -187,7 +187,7 @@ impl Images<'_> {
         reference: &ImageReference,
         keep: KeepPacked,
     ) -> Result<bool> {
-        self.put_layers(plan, found.presence, found.gathered.unpacked)?;
+        self.put_layers(plan, &found.presence, found.gathered.unpacked)?;
         fault::point("pull.layers");
         let came = self.place_blobs(plan, found.gathered.blobs, keep)?;
         let manifest = self.content().put(&plan.manifest.media_type, &plan.manifest.bytes)?;
@@ -222,7 +222,7 @@ impl Images<'_> {
     fn put_layers(
         &self,
         plan: &PlannedPull,
-        presence: Vec<Presence>,
+        presence: &[Presence],
         mut unpacked: Vec<(usize, orlop_layer::Unpacked)>,
     ) -> Result<()> {
         unpacked.sort_by_key(|(at, _)| *at);

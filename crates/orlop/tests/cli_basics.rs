@@ -273,7 +273,7 @@ fn commands_that_cannot_start_give_dockers_exit_codes() {
         (127, &["run", "--rm", "busybox", "/no/such/file"], "/no/such/file"),
         (126, &["run", "--rm", "busybox", "/etc/passwd"], "/etc/passwd"),
         (126, &["run", "--rm", "busybox", "/etc"], "/etc"),
-        (125, &["run", "--rm", "no-such-image"], "no-such-image:latest"),
+        (125, &["run", "--rm", "--pull", "never", "no-such-image"], "no-such-image:latest"),
         (125, &["run", "--rm", "-v", "vol:relative", "busybox"], "mount path must be absolute"),
         (125, &["run", "--rm", "-v", "vol:/", "busybox"], "destination can't be '/'"),
         (125, &["run", "--rm", "-v", "vol:/x:rw,ro", "busybox"], "invalid mode"),

@@ -77,7 +77,9 @@ fn summary(usage: &DiskUsage) -> Vec<Value> {
     };
     let active_images = usage.images.iter().filter(|image| image.summary.containers > 0);
     let used: u64 = active_images.clone().map(unique_bytes).sum();
-    let layers = usage.layers_bytes;
+    let layers = usage.layers_bytes + usage.packed_bytes;
+    // Packed layers go with the layers that they are of; whose those are is not looked up.
+    let packed_in_use = if used > 0 { usage.packed_bytes } else { 0 };
     let is_active = |container: &&ContainerUsage| {
         matches!(&*container.summary.state, "running" | "paused" | "restarting")
     };
@@ -101,7 +103,7 @@ fn summary(usage: &DiskUsage) -> Vec<Value> {
             usage.images.len(),
             active_images.count(),
             layers,
-            share(layers.saturating_sub(used), layers),
+            share(layers.saturating_sub(used + packed_in_use), layers),
         ),
         row(
             "Containers",
