@@ -12,6 +12,7 @@ const COMMON: &[&str] =
     &["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "version", "info"];
 /// Commands that have another name in their group.
 const OTHER_NAMES: &[&[&str]] = &[
+    &["image build", "builder build", "buildx build", "build"],
     &["image ls", "image list", "images"],
     &["image rm", "image remove", "rmi"],
     &["container ls", "container list", "container ps", "ps"],
@@ -19,6 +20,7 @@ const OTHER_NAMES: &[&[&str]] = &[
 /// Examples of commands whose flags have a language of their own.
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("attach", &["attach --detach-keys ctrl-x web"]),
+    ("build", &["build -t app:1 .", "build --target test --build-arg VERSION=2 -f ci/Dockerfile ."]),
     ("cp", &["cp ./index.html web:/usr/share/nginx/html/", "cp web:/var/log/. ./log"]),
     ("exec", &["exec -it db psql -U postgres", "exec -u 1000 -w /tmp web id"]),
     ("images", &["images --filter dangling=true", "images --format '{{.Repository}}:{{.Tag}}'"]),

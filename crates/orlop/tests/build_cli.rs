@@ -63,7 +63,8 @@ fn steps_are_shown_and_the_second_time_taken_from_the_cache() {
     }
     assert!(!shown.contains("CACHED"), "{shown}");
     assert_eq!(fixture.ok(&["run", "--rm", "app:2"]), "content");
-    let again = built(&fixture, &directory, &["-t", "app:1"]);
+    let again = built(&fixture, &directory, &["-t", "app:1", "--explain"]);
+    assert!(again.contains(" WHY: cached\n"), "{again}");
     for step in ["[2/3] RUN echo some output", "[3/3] COPY f /f"] {
         let number = again.lines().find(|line| line.ends_with(step)).unwrap();
         let number = number.split(' ').next().unwrap();
@@ -367,6 +368,11 @@ fn words_that_make_no_sense_are_refused_before_anything_is_built() {
     }
     for (flags, beginning) in [
         (&["--squash"] as &[&str], "ERROR: --squash is not supported\nhint: "),
+        (&["--cpuset-mems=0"], "ERROR: --cpuset-mems is not supported for builds\nhint: "),
+        (
+            &["-f", "https://localhost/Dockerfile"],
+            "ERROR: cannot read the Dockerfile from the address https://localhost/Dockerfile\nhint: ",
+        ),
         (&["--sbom=true"], "ERROR: --sbom=true is not supported: "),
         (&["--attest=type=sbom"], "ERROR: --attest=type=sbom is not supported: "),
         (&["--builder=other"], "ERROR: no builder \"other\" found\nhint: "),

@@ -32,49 +32,39 @@ impl RawJson {
         Self::default()
     }
 
-    fn message(&mut self, stamped: Stamped) -> Option<Value> {
+    fn message(&mut self, stamped: Stamped) -> Value {
         let Stamped { event, time, .. } = stamped;
-        let kind = match &event {
-            Event::Announced { .. } | Event::Started { .. } | Event::Ended { .. } => "vertexes",
-            Event::Log { .. } => "logs",
-            Event::Status { .. } => "statuses",
-            Event::Warning { .. } | Event::Explained { .. } => "warnings",
-        };
-        let object = match event {
+        let now = time.to_string();
+        match event {
             Event::Announced { vertex, digest, name, inputs } => {
                 let inputs = inputs.iter().map(|input| self.digest(*input)).collect();
                 let known = Vertex { digest, name, inputs, ..Vertex::default() };
                 self.vertices.insert(vertex, known);
-                self.vertex(vertex)
+                json!({ "vertexes": [self.vertex(vertex)] })
             }
             Event::Started { vertex } => {
                 self.vertices.entry(vertex).or_default().started.get_or_insert(time);
-                self.vertex(vertex)
+                json!({ "vertexes": [self.vertex(vertex)] })
             }
             Event::Ended { vertex, outcome } => {
                 self.vertices.entry(vertex).or_default().started.get_or_insert(time);
                 let mut object = self.vertex(vertex);
-                object.insert("completed".into(), time.to_string().into());
-                match outcome {
-                    Outcome::Done => {}
-                    Outcome::Cached => {
-                        object.insert("cached".into(), true.into());
-                    }
-                    Outcome::Cancelled => {
-                        object.insert("error".into(), "context canceled".into());
-                    }
-                    Outcome::Failed(why) => {
-                        object.insert("error".into(), why.into());
-                    }
-                }
-                object
+                object.insert("completed".into(), now.into());
+                let (key, value) = match outcome {
+                    Outcome::Done => return json!({ "vertexes": [object] }),
+                    Outcome::Cached => ("cached", true.into()),
+                    Outcome::Cancelled => ("error", "context canceled".into()),
+                    Outcome::Failed(why) => ("error", why.into()),
+                };
+                object.insert(key.into(), value);
+                json!({ "vertexes": [object] })
             }
-            Event::Log { vertex, stream, data } => object(json!({
+            Event::Log { vertex, stream, data } => json!({ "logs": [{
                 "vertex": self.digest(vertex),
                 "stream": stream,
                 "data": base64(&data),
-                "timestamp": time.to_string(),
-            })),
+                "timestamp": now,
+            }] }),
             Event::Status { vertex, id, current, total, done } => {
                 let digest = self.digest(vertex);
                 let part = self.vertices.entry(vertex).or_default().parts.entry(id.clone());
@@ -83,40 +73,26 @@ impl RawJson {
                     "id": id,
                     "vertex": digest,
                     "current": current,
-                    "timestamp": time.to_string(),
+                    "timestamp": now,
                     "started": started.to_string(),
                 }));
                 if total != 0 {
                     status.insert("total".into(), total.into());
                 }
                 if done {
-                    status.insert("completed".into(), time.to_string().into());
+                    status.insert("completed".into(), now.into());
                 }
-                status
+                json!({ "statuses": [status] })
             }
             Event::Warning { rule, message, detail, url, line } => {
-                let short = Warning::new(&rule, &message, &detail, &url, line).short;
-                let mut warning = object(json!({
-                    "level": 1,
-                    "short": base64(short.as_bytes()),
-                    "detail": [base64(detail.as_bytes())],
-                }));
-                if !url.is_empty() {
-                    warning.insert("url".into(), url.into());
-                }
-                if line > 0 {
-                    let range = json!([{"start": {"line": line}, "end": {"line": line}}]);
-                    warning.insert("range".into(), range);
-                }
-                warning
+                json!({ "warnings": [warning(&Warning::new(&rule, &message, &detail, &url, line))] })
             }
-            Event::Explained { vertex, reason } => object(json!({
+            Event::Explained { vertex, reason } => json!({ "warnings": [{
                 "vertex": self.digest(vertex),
                 "level": 0,
                 "short": base64(reason.as_bytes()),
-            })),
-        };
-        Some(json!({ kind: [object] }))
+            }] }),
+        }
     }
 
     fn digest(&self, vertex: VertexId) -> String {
@@ -135,6 +111,22 @@ impl RawJson {
         }
         object
     }
+}
+
+fn warning(warning: &Warning) -> Map<String, Value> {
+    let mut out = object(json!({
+        "level": 1,
+        "short": base64(warning.short.as_bytes()),
+        "detail": [base64(warning.detail.as_bytes())],
+    }));
+    if !warning.url.is_empty() {
+        out.insert("url".into(), warning.url.clone().into());
+    }
+    if warning.line > 0 {
+        let line = json!({ "line": warning.line });
+        out.insert("range".into(), json!([{ "start": line, "end": line }]));
+    }
+    out
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -162,10 +154,7 @@ fn base64(bytes: &[u8]) -> String {
 
 impl Screen for RawJson {
     fn event(&mut self, event: Stamped, out: &mut dyn Write) -> std::io::Result<()> {
-        match self.message(event) {
-            Some(message) => writeln!(out, "{message}"),
-            None => Ok(()),
-        }
+        writeln!(out, "{}", self.message(event))
     }
 
     fn refresh(&mut self, _now: Instant, _out: &mut dyn Write) -> std::io::Result<()> {
@@ -183,7 +172,7 @@ mod tests {
 
     fn line(screen: &mut RawJson, event: Event) -> Value {
         let stamped = Stamped { event, at: Instant::now(), time: Timestamp::UNIX_EPOCH };
-        screen.message(stamped).unwrap_or_default()
+        screen.message(stamped)
     }
 
     #[test]
