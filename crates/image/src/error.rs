@@ -211,6 +211,9 @@ pub enum LoadProblem {
     /// There is no such part.
     #[error("there is no such entry")]
     Missing,
+    /// The layer lies elsewhere by design: its publisher does not let it be passed on.
+    #[error("it is a foreign layer, which the archive does not hold; pull the image instead")]
+    Foreign,
     /// The name leads outside.
     #[error("{0}")]
     Name(orlop_archive::Refusal),

@@ -235,6 +235,30 @@ fn hostile_directories_are_refused_and_leave_nothing() {
         assert!(text.to_lowercase().contains(problem), "{what}: {text}");
         fixture.is_empty();
     }
+    // A layer that lies elsewhere.
+    let gone = of_bytes(&gzip(&layers()[0]));
+    let mut foreign: Entries = Vec::new();
+    for (name, content) in &good {
+        let is_manifest = content.starts_with(b"{\"schemaVersion\":2,\"config\"");
+        let text = String::from_utf8_lossy(content);
+        match is_manifest {
+            true => {
+                let text = text.replacen("{\"mediaType\":\"x\"", "{\"urls\":[\"https://x\"]", 1);
+                foreign.push(("manifest.json".to_owned(), text.into_bytes()));
+            }
+            false if *name == blob(&gzip(&layers()[0])) => {}
+            false => foreign.push((name.rsplit('/').next().unwrap().to_owned(), content.clone())),
+        }
+    }
+    foreign.retain(|(name, _)| name != "index.json" && name != "oci-layout");
+    let error = fixture.load_directory("foreign", &foreign).unwrap_err();
+    let want = format!(
+        "cannot load `blobs/sha256/{}` of the archive: it is a foreign layer, which the archive does not \
+         hold; pull the image instead",
+        gone.hex()
+    );
+    assert_eq!(error.to_string(), want);
+    fixture.is_empty();
     // A pipe in place of a blob does not stop anybody.
     let directory = fixture.folder().join("pipe");
     unpack(&directory, &good);

@@ -76,6 +76,8 @@ struct Descriptor {
     digest: Digest,
     size: u64,
     #[serde(default)]
+    urls: Option<Vec<String>>,
+    #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
     #[serde(default)]
     platform: Option<DescribedPlatform>,
@@ -287,7 +289,16 @@ fn of_manifest(
         return described(parts, chosen, platform, depth + 1);
     };
     let (config_name, config_bytes) = checked(parts, &config)?;
-    let blobs = document.layers.unwrap_or_default().into_iter().map(|layer| Blob {
+    let layers = document.layers.unwrap_or_default();
+    for layer in
+        layers.iter().filter(|layer| layer.urls.as_ref().is_some_and(|urls| !urls.is_empty()))
+    {
+        let name = blob_name(parts, &layer.digest);
+        if !parts.has(&name) {
+            return Err(wrong(&name, LoadProblem::Foreign));
+        }
+    }
+    let blobs = layers.into_iter().map(|layer| Blob {
         part: blob_name(parts, &layer.digest),
         digest: Some(layer.digest),
         length: Some(layer.size),
