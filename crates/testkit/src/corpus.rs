@@ -129,9 +129,12 @@ pub fn compare(topic: &str, binary: &str, filter: &str) -> Result<Compared, Stri
         let fixture = Fixture::new(binary);
         let player = fixture.player()?;
         for case in cases.iter().filter(|case| case.title.contains(filter)) {
-            let wrong = match player.play(case) {
-                Err(why) => Some(why),
-                Ok(ours) => {
+            // A build that hangs ends in a panic.
+            let played = catch_unwind(AssertUnwindSafe(|| player.play(case)));
+            let wrong = match played {
+                Err(_) => Some("it did not end, see above\n".to_owned()),
+                Ok(Err(why)) => Some(why),
+                Ok(Ok(ours)) => {
                     let wrong =
                         verdict(case, docker.get(&case.title), own.get(&case.title), &ours, &rows);
                     compared.ours.push((case.clone(), ours));

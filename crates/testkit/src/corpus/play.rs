@@ -209,17 +209,17 @@ impl Player {
 
 impl Outcome {
     /// Whether `ours` is as good as this one, Docker's: the same result, or a refusal that says at
-    /// least the same.
+    /// least the same. What either warned of before it refused does not count.
     #[must_use]
     pub fn covers(&self, ours: &Self) -> bool {
-        let said = match (&self.failure, &ours.failure) {
-            (None, None) => true,
-            (Some(docker), Some(ours)) => {
-                docker.code == ours.code && clean(&ours.all).contains(&docker.reason)
-            }
-            _ => false,
+        let (Some(docker), Some(refused)) = (&self.failure, &ours.failure) else {
+            return self.failure.is_none() && ours.failure.is_none() && self.lines == ours.lines;
         };
-        said && self.lines == ours.lines
+        let names_line = self.lines.iter().any(|line| line.starts_with("at "));
+        let count =
+            |line: &&String| !line.starts_with("warn ") && (names_line || !line.starts_with("at "));
+        let same = self.lines.iter().filter(count).eq(ours.lines.iter().filter(count));
+        same && docker.code == refused.code && clean(&refused.all).contains(&docker.reason)
     }
 }
 
@@ -292,6 +292,8 @@ fn reason(stderr: &str) -> String {
         "failed to solve: ",
         "failed to compute cache key: ",
         "failed to load cache key: ",
+        "failed to load LLB: ",
+        "failed to marshal LLB definition: ",
         "Error response from daemon: ",
         "docker: ",
     ] {

@@ -121,12 +121,14 @@ impl Tree {
         let mut lines = Vec::new();
         let mut first: BTreeMap<*const Node, &str> = BTreeMap::new();
         for (path, node) in &self.0 {
+            // Names may hold line breaks.
+            let shown = path.replace('\n', "\\n");
             let known = base.0.get(path).is_some_and(|old| old.same(node, mtime));
             let other = *first.entry(Rc::as_ptr(node)).or_insert(path);
             if other != path {
-                lines.push(format!("hard {path} = {other}"));
+                lines.push(format!("hard {shown} = {other}"));
             } else if !known {
-                node.lines(path, mtime, &mut lines);
+                node.lines(&shown, mtime, &mut lines);
             }
         }
         let gone = base.0.keys().filter(|path| !self.0.contains_key(*path));
