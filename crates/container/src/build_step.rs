@@ -370,9 +370,9 @@ impl BuildStep<'_> {
             let stat =
                 rustix::fs::stat(below).map_err(|error| system("look at", below)(error.into()))?;
             let failed = |error: rustix::io::Errno| system("change", &upper)(error.into());
-            let (uid, gid) = (stat.st_uid, stat.st_gid);
-            std::os::unix::fs::chown(&upper, Some(uid), Some(gid))
-                .map_err(system("change", &upper))?;
+            let uid = rustix::fs::Uid::from_raw(stat.st_uid);
+            let gid = rustix::fs::Gid::from_raw(stat.st_gid);
+            rustix::fs::chown(&upper, Some(uid), Some(gid)).map_err(failed)?;
             let mode = rustix::fs::Mode::from_raw_mode(stat.st_mode & 0o7777);
             rustix::fs::chmod(&upper, mode).map_err(failed)?;
         }

@@ -99,7 +99,8 @@ impl Agents {
             let path = container.directory().join(format!("ssh{index}.sock"));
             let listen = || -> io::Result<UnixListener> {
                 let listener = orlop_sys::pty::bind_unix(&path)?;
-                std::os::unix::fs::chown(&path, Some(*uid), Some(*gid))?;
+                let owner = (rustix::fs::Uid::from_raw(*uid), rustix::fs::Gid::from_raw(*gid));
+                rustix::fs::chown(&path, Some(owner.0), Some(owner.1))?;
                 let mode = rustix::fs::Mode::from_raw_mode(mode & 0o7777);
                 rustix::fs::chmod(&path, mode)?;
                 listener.set_nonblocking(true)?;
