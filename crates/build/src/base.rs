@@ -145,6 +145,7 @@ impl<'a> Bases<'a> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // It stands in `map_err`.
 fn registry(error: orlop_registry::Error) -> Error {
     Error::failed(error.kind(), error.to_string())
 }

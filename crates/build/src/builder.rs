@@ -40,6 +40,16 @@ pub struct Builder<'a> {
     client: Option<&'a Client>,
 }
 
+/// What is left to do once the front end is through.
+struct Work<'w, 'a> {
+    request: &'w BuildRequest,
+    outputs: Vec<Output>,
+    plan: Plan,
+    contexts: BTreeMap<String, LazyContext<'a>>,
+    place: &'w Place,
+    bases: &'w Bases<'w>,
+}
+
 impl<'a> Builder<'a> {
     /// Brings together what a build works on.
     #[must_use]
@@ -123,7 +133,7 @@ impl<'a> Builder<'a> {
             settings: &settings,
             all_stages,
         };
-        let frontend = Frontend::new(setup);
+        let frontend = Frontend::new(&setup);
         match request.call {
             Call::Check => {
                 let error = frontend.and_then(|frontend| frontend.plan()).err();
@@ -139,20 +149,28 @@ impl<'a> Builder<'a> {
         let plan = frontend?.plan()?;
         let named = std::mem::take(&mut request.named_contexts);
         let contexts = self.contexts(context, named);
-        let transport = CacheTransport {
-            builder: *self,
-            bases: &bases,
-            vertices: &vertices,
-            cancel,
-            cache: Cache::open(self.store, request.cache_budget_bytes)?,
-        };
+        let work =
+            Work { request: &request, outputs, plan, contexts, place: &place, bases: &bases };
+        self.carry_out(work, &vertices, cancel)
+    }
+
+    /// Makes what a plan says, and puts it where it goes.
+    fn carry_out(
+        &self,
+        work: Work<'_, 'a>,
+        vertices: &Vertices<'_>,
+        cancel: &Cancel,
+    ) -> Result<BuildOutcome> {
+        let Work { request, outputs, plan, contexts, place, bases } = work;
+        let cache = Cache::open(self.store, request.cache_budget_bytes)?;
+        let transport = CacheTransport { builder: *self, bases, vertices, cancel, cache };
         transport.check(&request.cache_from, &request.cache_to)?;
         transport.import(&request.cache_from)?;
-        let (image, layers) = self.solve(&request, plan, &place, contexts, &transport)?;
+        let (image, layers) = self.solve(request, plan, place, contexts, &transport)?;
         let exporter = Exporter {
             builder: *self,
-            bases: &bases,
-            vertices: &vertices,
+            bases,
+            vertices,
             cancel,
             image: &image,
             tags: &request.tags,

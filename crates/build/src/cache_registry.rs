@@ -30,6 +30,7 @@ fn malformed(what: &str, error: &dyn std::fmt::Display) -> Error {
     Error::invalid(format!("the {what} of the cache cannot be read: {error}"))
 }
 
+#[allow(clippy::needless_pass_by_value)] // It stands in `map_err`.
 fn failed(error: orlop_registry::Error) -> Error {
     Error::failed(error.kind(), error.to_string())
 }

@@ -188,7 +188,7 @@ impl CacheTransport<'_> {
         })?;
         let images = self.builder.images();
         let source = LoadSource::Directory(path.to_owned());
-        let loaded = images.load(source, &LoadOptions::default(), &mut |_| ())?;
+        let loaded = images.load(source, &LoadOptions::default(), &|_| ())?;
         for loaded in loaded {
             let image = images.resolve(loaded.id.as_str())?;
             let recorded = match member(&image.config) {

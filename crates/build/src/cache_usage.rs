@@ -200,11 +200,14 @@ fn describe(record: &CachedLayer, tree: &CacheTree) -> CacheUsage {
     }
 }
 
+/// What a filter wants of a property, if it does, and the property.
+type Flag = (Option<bool>, fn(&CacheUsage) -> bool);
+
 /// Parsed filters.
 pub(crate) struct Wanted<'f> {
     filters: &'f Filters,
     before: Option<Timestamp>,
-    flags: [(Option<bool>, fn(&CacheUsage) -> bool); 4],
+    flags: [Flag; 4],
 }
 
 impl<'f> Wanted<'f> {

@@ -80,8 +80,8 @@ pub(crate) struct Setup<'f> {
 
 impl<'f> Frontend<'f> {
     /// Looks at the arguments of the build and at those before the first stage.
-    pub fn new(setup: Setup<'f>) -> Result<Self> {
-        let Setup { file, place, request, ignore, bases, vertices, settings, all_stages } = setup;
+    pub fn new(setup: &Setup<'f>) -> Result<Self> {
+        let Setup { file, place, request, ignore, bases, vertices, settings, all_stages } = *setup;
         let given = request.build_args.get("BUILDKIT_DOCKERFILE_CHECK").cloned().flatten();
         let checks = match given {
             Some(text) => Checks::parse(&text),

@@ -174,12 +174,9 @@ fn inputs_of(operation: &Operation) -> Vec<StepInput> {
             let mounts = run.mounts.iter();
             mounts
                 .filter_map(|mount| match &mount.kind {
-                    RunMountKind::Bind { from, source, .. } => {
-                        Some(StepInput { input: from.clone(), path: Some(source.clone()) })
-                    }
-                    // What a cache begins with does not count: it may hold anything by now. It must be
-                    // there, though.
-                    RunMountKind::Cache { from: Some((from, source)), .. } => {
+                    // What a cache begins with counts like any other input.
+                    RunMountKind::Bind { from, source, .. }
+                    | RunMountKind::Cache { from: Some((from, source)), .. } => {
                         Some(StepInput { input: from.clone(), path: Some(source.clone()) })
                     }
                     _ => None,

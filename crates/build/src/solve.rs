@@ -223,7 +223,7 @@ impl Run<'_, '_, '_> {
                 scope.spawn(move || self.make(input).is_ok());
             }
             for at in path.into_iter().rev() {
-                below = self.step(at, below.clone())?;
+                below = self.step(at, &below)?;
             }
             Ok(below)
         })
@@ -271,7 +271,7 @@ impl Run<'_, '_, '_> {
     }
 
     /// Makes one step on what is below it, unless somebody else does.
-    fn step(&self, id: NodeId, below: Made) -> std::result::Result<Made, Stopped> {
+    fn step(&self, id: NodeId, below: &Made) -> std::result::Result<Made, Stopped> {
         {
             let mut states = lock(&self.states);
             loop {
@@ -288,7 +288,7 @@ impl Run<'_, '_, '_> {
                 }
             }
         }
-        let made = self.stop.check().and_then(|()| self.carry_out(id, &below));
+        let made = self.stop.check().and_then(|()| self.carry_out(id, below));
         let state = match &made {
             Ok(made) => State::Done(made.clone()),
             Err(_) => State::Failed,

@@ -265,23 +265,20 @@ impl States {
                     *mark = 2;
                     continue;
                 }
-                match *mark {
-                    0 => {
-                        *mark = 1;
-                        path.push((number, true));
-                        let state = self.get(number)?;
-                        let deps = state.deps.iter().map(|(next, lines)| (*next, *lines));
-                        for (next, lines) in deps.chain(state.base.map(|base| (base, state.lines)))
-                        {
-                            if marks.get(next) == Some(&1) {
-                                let name = &self.get(next)?.shown_name;
-                                let text = format!("circular dependency detected on stage: {name}");
-                                return Err(frontend.place.at(lines, "", Error::invalid(text)));
-                            }
-                            path.push((next, false));
-                        }
+                if *mark != 0 {
+                    continue;
+                }
+                *mark = 1;
+                path.push((number, true));
+                let state = self.get(number)?;
+                let deps = state.deps.iter().map(|(next, lines)| (*next, *lines));
+                for (next, lines) in deps.chain(state.base.map(|base| (base, state.lines))) {
+                    if marks.get(next) == Some(&1) {
+                        let name = &self.get(next)?.shown_name;
+                        let text = format!("circular dependency detected on stage: {name}");
+                        return Err(frontend.place.at(lines, "", Error::invalid(text)));
                     }
-                    _ => {}
+                    path.push((next, false));
                 }
             }
         }
