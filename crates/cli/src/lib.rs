@@ -96,7 +96,8 @@ fn execute(program: &'static str, words: &[OsString], mut streams: Streams<'_>) 
             return commands::version(&mut streams, args, global.format.as_deref());
         }
         Command::Registry(command) => {
-            return commands::registry::dispatch(&mut streams, command, global.format.as_deref());
+            let default_format = global.format.as_deref();
+            return commands::registry::dispatch(&mut streams, program, command, default_format);
         }
         Command::Completion(args) => return completion::script(&mut streams, program, &args.shell),
         _ => {}

@@ -132,7 +132,13 @@ fn an_account_over_tls_is_used_by_push_and_pull_until_logout() {
     );
     let again = user.run(&["login", host]);
     assert_eq!(again.ok(), "Login Succeeded");
-    assert_eq!(again.stderr, "Authenticating with existing credentials... [Username: ann]\n");
+    assert_eq!(
+        again.stderr,
+        "Authenticating with existing credentials... [Username: ann]\n\n Info -> To login with a different account, run 'orlop logout' followed by 'orlop login'\n\n\n"
+    );
+    // What is kept already is not kept again, and not warned of again.
+    let again = user.run_with(&["login", "-u", "ann", "--password-stdin", host], SECRET);
+    assert_eq!((again.ok(), again.stderr.as_str()), ("Login Succeeded", ""));
     let pushed = user.run(&["-l", "trace", "push", "-q", &image]);
     pushed.ok();
     is_free_of_secrets(&pushed);

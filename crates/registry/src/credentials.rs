@@ -25,6 +25,8 @@ pub struct Credentials {
 /// Where a credential was put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
+    /// Nowhere: the file has the same already.
+    Already,
     /// In the file, readable for its owner only, not encrypted.
     File(PathBuf),
     /// With a helper program, by its name in `config.json`.
@@ -138,6 +140,9 @@ impl Credentials {
                 file.set_creds_store(name);
             }
             let name = file.helper(host).to_owned();
+            if name.is_empty() && file.credential(host) == Some(credential) {
+                return Ok(Stored::Already);
+            }
             if name.is_empty() {
                 file.set(host, credential);
                 return Ok(Stored::File(self.file.clone().unwrap_or_default()));

@@ -15,6 +15,8 @@ fn the_file_is_private_and_keeps_what_others_wrote() {
     assert!(store.get("a.example").expect("no file").is_empty());
     let put = store.put("a.example", &Credential::basic("u", "p:ä")).expect("stored");
     assert_eq!(put, Stored::File(path.clone()));
+    let again = store.put("a.example", &Credential::basic("u", "p:ä")).expect("known");
+    assert_eq!(again, Stored::Already);
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(&folder.path().join("d")), 0o700);

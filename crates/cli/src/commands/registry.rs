@@ -39,12 +39,13 @@ const RESULTS: ListStyle<'static> = ListStyle {
 /// Carries a command out.
 pub fn dispatch(
     streams: &mut Streams<'_>,
+    program: &str,
     command: &RegistryCommand,
     default_format: Option<&str>,
 ) -> Outcome {
     match command {
         RegistryCommand::Login(args) => {
-            login(streams, args).map_err(|failure| failure.during("login"))
+            login(streams, program, args).map_err(|failure| failure.during("login"))
         }
         RegistryCommand::Logout(args) => {
             logout(streams, args).map_err(|failure| failure.during("logout"))
@@ -69,7 +70,7 @@ fn host_of(server: Option<&str>) -> &str {
     }
 }
 
-fn login(streams: &mut Streams<'_>, args: &Login) -> Outcome {
+fn login(streams: &mut Streams<'_>, program: &str, args: &Login) -> Outcome {
     let host = host_of(args.server.as_deref());
     let password = given_password(streams, args)?;
     let options = ClientOptions::of_environment().map_err(failed)?;
@@ -84,7 +85,11 @@ fn login(streams: &mut Streams<'_>, args: &Login) -> Outcome {
                 "" => String::new(),
                 name => format!(" [Username: {name}]"),
             };
-            writeln!(streams.err, "Authenticating with existing credentials...{name}")?;
+            writeln!(
+                streams.err,
+                "Authenticating with existing credentials...{name}\n\n Info -> To login with a different account, run \
+                 '{program} logout' followed by '{program} login'\n\n"
+            )?;
             match client.login(host, &kept, &watch) {
                 Ok(outcome) => return succeeded(streams, &outcome.status),
                 Err(error) => {
