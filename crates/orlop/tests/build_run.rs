@@ -75,13 +75,13 @@ fn a_step_sees_what_buildkit_shows_and_leaves_what_it_writes() {
     let shown = build(
         &fixture,
         "FROM busybox\n\
-         ARG GIVEN\nENV KEPT=yes\nWORKDIR /work\n\
+         ARG GIVEN\nENV KEPT=yes\nWORKDIR /srv\n\
          RUN echo somebody:x:1234:1234::/home/somebody:/bin/sh >> /etc/passwd\n\
          USER somebody\n\
          RUN echo \"$(id -un) $HOME $PWD $(hostname) $GIVEN $KEPT $HTTP_PROXY\"; [ -t 0 ] || cat; echo err >&2\n\
          USER 0\nVOLUME /data\n\
          RUN mkdir /data; echo kept > /data/file; sleep 300 & mkdir -p /a/b; mknod /a/null c 1 3; ln /a/null /a/hard; \
-         mkfifo /a/pipe; rm -r /work; mkdir /work; touch /work/new\n\
+         mkfifo /a/pipe; rm -r /srv; mkdir /srv; touch /srv/new\n\
          RUN <<EOF\necho here $0\nEOF\n\
          RUN <<SCRIPT\n#!/bin/sh -e\necho script $0\nSCRIPT\n",
         &["--build-arg", "GIVEN=1", "--build-arg", "HTTP_PROXY=http://proxy"],
@@ -89,7 +89,7 @@ fn a_step_sees_what_buildkit_shows_and_leaves_what_it_writes() {
     assert_eq!(
         said(&shown),
         [
-            "somebody /home/somebody /work buildkitsandbox 1 yes http://proxy",
+            "somebody /home/somebody /srv buildkitsandbox 1 yes http://proxy",
             "err",
             "here /bin/sh",
             "script /dev/pipes/SCRIPT"
@@ -101,7 +101,7 @@ fn a_step_sees_what_buildkit_shows_and_leaves_what_it_writes() {
     assert_eq!(
         in_built(
             &fixture,
-            "cat /data/file; stat -c '%F %h' /a/null /a/pipe; ls /work; ls /dev/pipes 2>&1; true"
+            "cat /data/file; stat -c '%F %h' /a/null /a/pipe; ls /srv; ls /dev/pipes 2>&1; true"
         ),
         "kept\ncharacter special file 2\nfifo 1\nnew\nls: /dev/pipes: No such file or directory"
     );
