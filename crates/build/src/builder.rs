@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 use orlop_container::{Containers, Settings};
 use orlop_dockerfile::parse;
@@ -86,10 +87,14 @@ impl<'a> Builder<'a> {
     ) -> Result<BuildOutcome> {
         cancel.check()?;
         let guard = self.store.changing()?;
-        let outcome = self.build_guarded(request, progress, cancel);
+        let evicted = AtomicBool::new(false);
+        let outcome = self.build_guarded(request, progress, cancel, &evicted);
         drop(guard);
-        // What left the cache meanwhile can go now, unless somebody else is making something.
-        self.remove_evicted_if_any()?;
+        if evicted.into_inner() {
+            // Those layers can go now, unless somebody else is making something: then who comes next
+            // removes them.
+            self.remove_evicted()?;
+        }
         outcome
     }
 
@@ -98,6 +103,7 @@ impl<'a> Builder<'a> {
         mut request: BuildRequest,
         progress: &dyn Progress,
         cancel: &Cancel,
+        evicted: &AtomicBool,
     ) -> Result<BuildOutcome> {
         let mut outputs = std::mem::take(&mut request.outputs);
         if outputs.is_empty() {
@@ -151,7 +157,7 @@ impl<'a> Builder<'a> {
         let contexts = self.contexts(context, named);
         let work =
             Work { request: &request, outputs, plan, contexts, place: &place, bases: &bases };
-        self.carry_out(work, &vertices, cancel)
+        self.carry_out(work, &vertices, cancel, evicted)
     }
 
     /// Makes what a plan says, and puts it where it goes.
@@ -160,9 +166,10 @@ impl<'a> Builder<'a> {
         work: Work<'_, 'a>,
         vertices: &Vertices<'_>,
         cancel: &Cancel,
+        evicted: &AtomicBool,
     ) -> Result<BuildOutcome> {
         let Work { request, outputs, plan, contexts, place, bases } = work;
-        let cache = Cache::open(self.store, request.cache_budget_bytes)?;
+        let cache = Cache::open(self.store, request.cache_budget_bytes, evicted)?;
         let transport = CacheTransport { builder: *self, bases, vertices, cancel, cache };
         transport.check(&request.cache_from, &request.cache_to)?;
         transport.import(&request.cache_from)?;
@@ -322,13 +329,5 @@ impl<'a> Builder<'a> {
         let size_bytes = chain.iter().map(|layer| layer.size_bytes).sum();
         document.complete(chain.into_iter().map(|layer| layer.diff_id).collect(), epoch.as_ref());
         NewImage::new(&document, top, size_bytes)
-    }
-
-    /// Removes layers that nobody needs any more; one look at the database if there are none.
-    fn remove_evicted_if_any(&self) -> Result<()> {
-        if !self.images().unreferenced_layers()?.is_empty() {
-            self.remove_evicted()?;
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! were made by) and of their contents. See `docs/design` for both and for the budget.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use orlop_meta::{CacheKey, CacheReason, CacheRecord, CachedLayer, Durability, Store};
@@ -28,6 +29,8 @@ pub(crate) struct Cache<'a> {
     pub store: &'a Store,
     /// Bytes that the layers which only the cache keeps may take.
     pub budget_bytes: u64,
+    /// Set when a record went, or a layer got none: then layers may have lost their last user.
+    pub evicted: &'a AtomicBool,
 }
 
 /// A step that ran.
@@ -85,12 +88,16 @@ pub(crate) fn now_ns() -> i64 {
 
 impl<'a> Cache<'a> {
     /// The cache of a store, with the budget that a build was given or that the store has.
-    pub fn open(store: &'a Store, budget_bytes: Option<u64>) -> Result<Self> {
+    pub fn open(
+        store: &'a Store,
+        budget_bytes: Option<u64>,
+        evicted: &'a AtomicBool,
+    ) -> Result<Self> {
         let budget_bytes = match budget_bytes {
             Some(bytes) => bytes,
             None => budget(store)?,
         };
-        Ok(Self { store, budget_bytes })
+        Ok(Self { store, budget_bytes, evicted })
     }
 
     /// What keys lead to, in one look at the database.
@@ -132,6 +139,7 @@ impl<'a> Cache<'a> {
             if query.cache_size()? <= self.budget_bytes {
                 return Ok(true);
             }
+            self.evicted.store(true, Ordering::Relaxed);
             let mut tree = CacheTree::read(query)?;
             // What gives no space back or is needed by the new layer itself stays; that layer goes first
             // if it is too large whatever goes.

@@ -196,6 +196,8 @@ impl CacheTransport<'_> {
                 None => Ok(()),
             };
             if !before.contains(&loaded.id) {
+                // Layers that the cache has no room for lose their only user.
+                self.cache.evicted.store(true, std::sync::atomic::Ordering::Relaxed);
                 self.builder.store.write::<_, Error>(Durability::Lazy, |query| {
                     Ok(query.image_delete(&loaded.id).map(drop)?)
                 })?;
