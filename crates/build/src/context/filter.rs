@@ -115,7 +115,7 @@ mod tests {
         for path in paths {
             let mut above = filter.top();
             for (at, _) in path.match_indices('/') {
-                above = filter.judge(path[..at].as_bytes(), &above).1;
+                above = filter.judge(&path.as_bytes()[..at], &above).1;
             }
             let (verdict, _) = filter.judge(path.as_bytes(), &above);
             found.push((verdict.included, verdict.descend));

@@ -102,7 +102,7 @@ impl GitSource {
             }
             "ref" => self.reference = value.to_owned(),
             "tag" => {
-                self.reference = format!("refs/tags/{}", value.trim_start_matches("refs/tags/"))
+                self.reference = format!("refs/tags/{}", value.trim_start_matches("refs/tags/"));
             }
             "branch" => {
                 self.reference = format!("refs/heads/{}", value.trim_start_matches("refs/heads/"));

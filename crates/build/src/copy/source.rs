@@ -58,6 +58,7 @@ pub(crate) fn find(
     Ok(items)
 }
 
+#[allow(clippy::needless_pass_by_value)] // As `map_err` gives it.
 fn refused(error: orlop_dockerfile::Error) -> Error {
     Error::invalid(error.to_string())
 }

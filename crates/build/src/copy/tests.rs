@@ -355,7 +355,8 @@ fn owners_and_modes(fixture: &Fixture) {
     let sealed = fixture.layers.seal(new, None, &|| false).unwrap().unwrap();
     let base = fixture.layers.commit(vec![sealed], None, NOW).unwrap()[0].chain_id.clone();
     let plain = step(&["src"], "/new/d/");
-    let cases: &[(&str, &str, [(u32, u32, u32); 4])] = &[
+    type Case<'a> = (&'a str, &'a str, [(u32, u32, u32); 4]);
+    let cases: &[Case<'_>] = &[
         ("", "", [(0o755, 0, 0), (0o4751, 0, 0), (0o755, 0, 0), (0o640, 0, 0)]),
         (
             "app:staff",

@@ -115,7 +115,7 @@ impl Writer<'_> {
             reflink: AtomicBool::new(true),
         };
         let first = Job { number: 0, target: Arc::new(target.to_vec()), fresh: false, part: None };
-        crew::work(first, self.cancel, |crew, job| copying.run(crew, job))?;
+        crew::work(first, self.cancel, |crew, job| copying.run(crew, &job))?;
         copying.links()?;
         copying.finish_directories()?;
         // BuildKit gives the destination itself only the source's time.
@@ -369,10 +369,10 @@ impl Writer<'_> {
 }
 
 impl Copying<'_> {
-    fn run(&self, crew: &Crew<Job>, job: Job) -> Result<()> {
+    fn run(&self, crew: &Crew<Job>, job: &Job) -> Result<()> {
         let Some(directory) = self.directories.get(job.number) else { return Ok(()) };
         if let Some(part) = &job.part {
-            return self.part(directory, &job, part);
+            return self.part(directory, job, part);
         }
         let source = |error: Errno| source_failed(&directory.path, &error.into());
         let from = open_below(self.top, &directory.path).map_err(source)?;
@@ -408,7 +408,7 @@ impl Copying<'_> {
             part: Some(part(first)),
         }));
         crew.push(jobs);
-        self.part(directory, &job, &part(0))
+        self.part(directory, job, &part(0))
     }
 
     /// The names that a directory has below the layer, and whether they are directories'.
