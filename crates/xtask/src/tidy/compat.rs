@@ -2,7 +2,7 @@
 //! soon untrue.
 //!
 //! A name between backquotes in the last column is `file::test` or `file` (of `crates/orlop/tests`; a
-//! topic of the differential suite counts as a test), or any path that ends in a test of the crate that
+//! topic of the differential suite or of the corpus of builds counts as a test), or any path that ends in a test of the crate that
 //! the same cell names as `crates/NAME`. `none: WHY` says that there cannot be one.
 
 use std::collections::BTreeMap;
@@ -71,9 +71,10 @@ fn cells(row: &str) -> Vec<String> {
 fn exists(name: &str, cell: &str, files: &BTreeMap<PathBuf, String>) -> bool {
     let tests = Path::new("crates/orlop/tests");
     let (file, test) = name.split_once("::").unwrap_or((name, ""));
+    let topics = if file == "build_corpus" { "builds" } else { file };
     if files.contains_key(&tests.join(file).with_extension("rs"))
         && (test.is_empty()
-            || files.contains_key(&tests.join(file).join(test).with_extension("case"))
+            || files.contains_key(&tests.join(topics).join(test).with_extension("case"))
             || has_function(&files[&tests.join(file).with_extension("rs")], test))
     {
         return true;
@@ -102,6 +103,8 @@ mod tests {
             ("crates/orlop/tests/mounts.rs", "fn a() {}"),
             ("crates/orlop/tests/differential.rs", ""),
             ("crates/orlop/tests/differential/cp.case", ""),
+            ("crates/orlop/tests/build_corpus.rs", ""),
+            ("crates/orlop/tests/builds/copy.case", ""),
             ("crates/net/src/subnet.rs", "fn b() {}"),
             ("crates/net/tests/network.rs", "fn c() {}"),
         ]
@@ -118,6 +121,7 @@ mod tests {
             "`mounts::a`",
             "`differential`",
             "`differential::cp`, `mounts::a`",
+            "`build_corpus::copy`",
             "`subnet::tests::b` (crates/net)",
             "`c` (crates/net, `network`)",
             "none: nobody can see it",
