@@ -5,7 +5,7 @@
 //! with a command that ends when the builder does, however that comes).
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, BufRead as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -40,12 +40,21 @@ pub(super) struct Agents(Mutex<BTreeMap<String, Agent>>);
 struct Agent {
     directory: PathBuf,
     socket: PathBuf,
-    /// `ssh-agent … cat`: ends with its standard input, which nobody but this process holds.
+    /// `ssh-agent … cat`: ends with its standard input, which nobody but this process holds. The agent
+    /// notices that some seconds later.
     command: Child,
+    /// The agent itself, which its end here does not make wait.
+    pid: Option<rustix::process::Pid>,
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        // Its number is its own as long as the command lives, which it watches.
+        if let Some(Err(error)) =
+            self.pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM))
+        {
+            tracing::debug!(%error, "the ssh agent has ended before");
+        }
         drop(self.command.stdin.take());
         if let Err(error) = self.command.wait() {
             tracing::debug!(%error, "the ssh agent cannot be waited for");
@@ -158,20 +167,26 @@ impl Agent {
             .map_err(|error| failed("change the mode of", &directory)(error.into()))?;
         let spawn = Command::new("ssh-agent")
             // A short name, whatever the directory's is.
-            .args(["-a", "agent", "cat"])
+            .args(["-a", "agent", "/bin/sh", "-c", "echo $SSH_AGENT_PID; exec cat"])
             .current_dir(&directory)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
-        let command = spawn.map_err(|error| {
+        let mut command = spawn.map_err(|error| {
             let message = format!(
                 "cannot start `ssh-agent` for the keys of --ssh: {error}; install OpenSSH's client programs"
             );
             Error::failed(ErrorKind::of_io(&error), message)
         })?;
         let socket = directory.join("agent");
-        let agent = Self { directory, socket, command };
+        let mut line = String::new();
+        if let Some(output) = command.stdout.take() {
+            // Without the number the agent ends by itself, only later.
+            let _ = io::BufReader::new(output).read_line(&mut line);
+        }
+        let pid = line.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+        let agent = Self { directory, socket, command, pid };
         let deadline = std::time::Instant::now() + AGENT_LIMIT;
         while orlop_sys::pty::connect_unix(&agent.socket).is_err() {
             if std::time::Instant::now() > deadline {
@@ -303,9 +318,18 @@ mod tests {
         }
         drop(forwards);
         assert!(list(&socket).contains("Error connecting to agent"), "{}", list(&socket));
-        let (pid, home) = (agent.command.id(), agent.directory.clone());
+        let pids = [agent.command.id().cast_signed(), agent.pid.unwrap().as_raw_nonzero().get()];
+        let home = agent.directory.clone();
         drop(agent);
-        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        orlop_testkit::wait_until("the agent's end", Duration::from_secs(5), || {
+            // Whoever adopts it may take its time to collect it.
+            let lives = |pid: &&i32| {
+                let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+                status.is_ok_and(|text| !text.contains(") Z "))
+            };
+            let left: Vec<&i32> = pids.iter().filter(lives).collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        });
         assert!(!home.exists());
     }
 
