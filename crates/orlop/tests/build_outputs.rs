@@ -87,3 +87,17 @@ fn an_epoch_makes_the_image_the_same_everywhere() {
         .collect();
     assert_eq!(ids.first(), ids.last());
 }
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN"]
+fn another_platform_works_as_long_as_nothing_runs() {
+    let fixture = fixture!(busybox);
+    let directory = context(&fixture, "FROM scratch\nCOPY Dockerfile /d\n");
+    let directory = directory.to_str().unwrap();
+    fixture.ok(&["build", "-t", "p", "--platform", "linux/s390x", directory]);
+    assert_eq!(fixture.inspect("p", "{{.Os}}/{{.Architecture}}"), "linux/s390x");
+    let both = "linux/amd64,linux/s390x";
+    let output = fixture.orlop(&["build", "--platform", both, directory]);
+    assert_eq!(output.code, 1, "{output}");
+    assert!(output.stderr.contains("one platform after the other"), "{output}");
+}
