@@ -21,6 +21,8 @@ use output::Files;
 
 /// 128 + `SIGINT`, also for other signals that end a build, as in Docker.
 const CANCELLED: i32 = 130;
+/// Interrupts after which the command ends although its steps have not, as in Docker.
+const INSISTENCE: u32 = 3;
 /// How often signals are looked for.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -97,11 +99,17 @@ fn run(session: &mut Session<'_, '_>, args: &BuildArgs, prepared: Prepared) -> O
     let over = AtomicBool::new(false);
     let built = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
+            let mut asked = 0;
             while !over.load(Ordering::Relaxed) {
                 if let Ok(Some(signal)) = signals.next()
                     && is_fatal(signal)
                 {
                     cancel.cancel();
+                    asked += 1;
+                    if asked >= INSISTENCE {
+                        // Steps end with their starter; the next command sweeps up.
+                        std::process::exit(CANCELLED);
+                    }
                 }
                 std::thread::park_timeout(SIGNAL_INTERVAL);
             }
@@ -149,7 +157,7 @@ fn finish(
     if method.call != Call::Build {
         return answer::print(session, method, outcome.answer.as_ref());
     }
-    let id = outcome.image.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
+    let id = image_id(outcome);
     if args.quiet {
         session.streams.line(&id)?;
     }
@@ -164,6 +172,17 @@ fn finish(
             .map_err(|error| Failure::new(format!("writing metadata file: {path}: {error}")))?;
     }
     Ok(0)
+}
+
+/// The image's id, also of one that went elsewhere than to the store; empty where there is no image.
+fn image_id(outcome: &BuildOutcome) -> String {
+    if let Some(id) = &outcome.image {
+        return id.as_str().to_owned();
+    }
+    let told = |key: &str| outcome.metadata.get(key).and_then(Value::as_str).map(str::to_owned);
+    told("containerimage.config.digest")
+        .or_else(|| told("containerimage.digest"))
+        .unwrap_or_default()
 }
 
 fn metadata(outcome: &BuildOutcome, warnings: &[Warning]) -> Map<String, Value> {
