@@ -157,6 +157,7 @@ pub(super) fn request(
         explain: args.explain,
         call: method.call,
         source_date_epoch,
+        cache_budget_bytes: cache_budget()?,
         ..BuildRequest::default()
     };
     for text in args.build_context.iter().filter(|text| !text.is_empty()) {
@@ -265,6 +266,14 @@ fn ulimits(texts: &[String]) -> Result<Vec<orlop_types::config::Ulimit>, Failure
                 .map_err(|error| invalid_argument(text, "--ulimit", &error.to_string()))
         })
         .collect()
+}
+
+/// What the build cache may take, if the variable says so (`20g`); else the store's setting counts.
+fn cache_budget() -> Result<Option<u64>, Failure> {
+    const NAME: &str = "ORLOP_BUILD_CACHE_BUDGET";
+    let text = std::env::var(NAME).ok().filter(|text| !text.is_empty());
+    let budget = text.map(|text| bytes(Some(&text), NAME)).transpose()?;
+    Ok(budget.and_then(|bytes| u64::try_from(bytes).ok()))
 }
 
 /// The time of everything made: of the build argument, or else of the variable of that name.
