@@ -122,14 +122,12 @@ impl Exporter<'_> {
         }
     }
 
-    /// Names of the image: those of the request and those of the output.
+    /// Names of the image: those of the request, else those of the output (as buildx).
     fn names(&self, attributes: &BTreeMap<String, String>) -> Result<Vec<ImageReference>> {
         let own = attributes.get("name").map(String::as_str).unwrap_or_default();
         let mut names: Vec<ImageReference> = Vec::new();
-        for text in self.tags.iter().map(String::as_str).chain(own.split(',')) {
-            if text.is_empty() {
-                continue;
-            }
+        let own = own.split(',').filter(|text| self.tags.is_empty() && !text.is_empty());
+        for text in self.tags.iter().map(String::as_str).chain(own) {
             let name = parse_tag(text)?;
             if !names.contains(&name) {
                 names.push(name);

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use orlop_testkit::{Fixture, fixture};
+use orlop_testkit::{Fixture, RegistryOptions, RegistryServer, fixture};
 
 /// Three steps that each leave something.
 const STEPS: &str =
@@ -160,4 +160,26 @@ fn two_builds_of_the_same_at_once_share_what_they_make() {
     fixture.ok(&["system", "check"]);
     let shown = build(&fixture, &directory, &[]);
     assert_eq!(cached(&shown), ALL);
+}
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN"]
+fn a_cache_in_a_registry_and_one_in_an_image_serve_an_empty_store() {
+    let from = fixture!(busybox);
+    let server = RegistryServer::start(&RegistryOptions::default());
+    let directory = context(&from, STEPS);
+    let cache = format!("{}/cache:max", server.host());
+    let image = format!("{}/app:1", server.host());
+    let to = format!("type=registry,ref={cache},mode=max");
+    let words = ["build", "-q", "-t", &image, "--cache-to", &to, "--cache-to", "type=inline"];
+    let output = ["-o", "type=image,push=true", directory.to_str().unwrap()];
+    from.ok(&[words.as_slice(), &output].concat());
+    for reference in [&cache, &image] {
+        let other = Fixture::in_this_network(env!("CARGO_BIN_EXE_orlop"));
+        other.busybox();
+        let source = format!("type=registry,ref={reference}");
+        let shown = build(&other, &directory, &["--cache-from", &source]);
+        assert_eq!(cached(&shown), ALL, "{shown}");
+        other.ok(&["system", "check"]);
+    }
 }
