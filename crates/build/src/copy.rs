@@ -100,6 +100,11 @@ pub(crate) fn clean_path(path: &str) -> String {
     source::cleaned(path)
 }
 
+/// Where the links of a path of a tree lead.
+pub(crate) fn real_path(tree: &Tree, path: &str) -> Result<String> {
+    source::real_source(tree, path)
+}
+
 /// Finds what a step copies. `tree` is what [`CopyStep::from`] names, opened.
 pub fn select(build: CopyBuild<'_>, step: &CopyStep, tree: Option<&Tree>) -> Result<Selection> {
     build.cancel.check()?;

@@ -1,6 +1,6 @@
 //! Carries out one step: COPY, RUN, WORKDIR, each by its own module, and always gives a layer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
@@ -13,6 +13,7 @@ use orlop_types::{ChainId, DiffId};
 use crate::cache::{Cache, NewRecord};
 use crate::context::Tree;
 use crate::copy::{self, Selection};
+use crate::graph::{Step, StepInput};
 use crate::keys::mount_key;
 use crate::progress::{Progress, StepProgress, VertexId};
 use crate::request::BuildRequest;
@@ -48,8 +49,8 @@ pub(crate) struct Executor<'a> {
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub layer: ChainId,
-    /// What a copy really copied.
-    pub digest: Option<String>,
+    /// What a copy really copied, and what mounts of contexts really showed, by number of the input.
+    pub digests: BTreeMap<usize, String>,
 }
 
 /// What a step stands on and reads.
@@ -109,14 +110,14 @@ impl Executor<'_> {
     pub fn execute(
         &self,
         vertex: VertexId,
-        operation: &Operation,
+        step: &Step,
         ground: Ground<'_>,
         sources: &Sources<'_>,
         stop: &Cancel,
     ) -> Result<Finished> {
         let Ground { below, selection, made } = ground;
-        let mut digest = None;
-        let layer = match operation {
+        let mut digests = BTreeMap::new();
+        let layer = match &step.operation {
             Operation::Copy(step) => {
                 let _permit = self.copies.take();
                 stop.check()?;
@@ -133,7 +134,7 @@ impl Executor<'_> {
                 };
                 let copied =
                     copy::apply(sources.copy_build(stop), step, tree.as_deref(), selection, below)?;
-                digest = Some(copied.digest.to_string());
+                digests.insert(0, copied.digest.to_string());
                 copied.layer
             }
             Operation::MakeDirectory { path, owner } => {
@@ -141,12 +142,15 @@ impl Executor<'_> {
                 stop.check()?;
                 copy::make_directory(sources.copy_build(stop), path, owner, below)?
             }
-            Operation::Run(step) => {
+            Operation::Run(run) => {
                 let _permit = self.runs.take();
                 stop.check()?;
-                let files = MountedInputs { executor: self, sources, made: &made, stop };
+                let seen = Mutex::default();
+                let files = MountedInputs { executor: self, sources, made: &made, seen, stop };
                 let progress = StepProgress { progress: self.progress, vertex };
-                run::execute(self.run_build(), step, below, &files, progress, stop)?
+                let layer = run::execute(self.run_build(), run, below, &files, progress, stop)?;
+                digests = files.digests(step);
+                layer
             }
         };
         let layer = match layer {
@@ -154,7 +158,7 @@ impl Executor<'_> {
             None => self.empty_layer(below, &sources.now)?,
         };
         orlop_sys::fault::point("build.step.layer");
-        Ok(Finished { layer, digest })
+        Ok(Finished { layer, digests })
     }
 
     fn run_build(&self) -> &RunBuild<'_> {
@@ -189,20 +193,36 @@ struct MountedInputs<'e, 'a, 's> {
     executor: &'e Executor<'a>,
     sources: &'e Sources<'s>,
     made: &'e HashMap<Input, Option<ChainId>>,
+    /// Each part of a context as it is shown to all of the step.
+    seen: Mutex<Vec<Seen>>,
     stop: &'e Cancel,
+}
+
+/// A part of a context that a step sees.
+#[derive(Clone)]
+struct Seen {
+    input: StepInput,
+    layer: ChainId,
+    /// Where it is in the layer.
+    path: String,
+    digest: String,
 }
 
 impl InputFiles for MountedInputs<'_, '_, '_> {
     fn mount(&self, input: &Input, source: &str) -> Result<InputMount> {
-        let trimmed = source.trim_matches('/');
-        let subpath = (!trimmed.is_empty() && trimmed != ".").then(|| PathBuf::from(trimmed));
-        let top = match (self.made.get(input), input) {
-            (Some(top), _) => top.clone(),
-            (None, Input::Context(name)) => {
-                Some(self.context_layer(&*self.sources.context(name, self.stop)?, source)?)
+        let (top, source) = match (self.made.get(input), input) {
+            (Some(top), _) => {
+                let tree = self.sources.tree(top.as_ref())?;
+                (top.clone(), copy::real_path(&tree, source)?)
             }
-            (None, _) => None,
+            (None, Input::Context(name)) => {
+                let tree = self.sources.context(name, self.stop)?;
+                let (layer, source) = self.shown(input, source, &tree)?;
+                (Some(layer), source)
+            }
+            (None, _) => (None, copy::clean_path(source)),
         };
+        let subpath = (!source.is_empty()).then(|| PathBuf::from(source));
         match top {
             Some(top) => {
                 let recipe = self.executor.layers.view(&top)?;
@@ -219,16 +239,41 @@ impl InputFiles for MountedInputs<'_, '_, '_> {
 }
 
 impl MountedInputs<'_, '_, '_> {
-    /// What a path of a context holds, as a layer: behind the ignore rules and with root's ownership,
+    /// What the step really saw of contexts, by number of its input.
+    fn digests(&self, step: &Step) -> BTreeMap<usize, String> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let inputs = step.inputs.iter().enumerate();
+        inputs
+            .filter_map(|(at, input)| {
+                let shown = seen.iter().find(|seen| seen.input == *input)?;
+                Some((at, shown.digest.clone()))
+            })
+            .collect()
+    }
+
+    /// The layer of a part of a context with the path in it; the same for all mounts of the step.
+    fn shown(&self, input: &Input, source: &str, tree: &Tree) -> Result<(ChainId, String)> {
+        let wanted = StepInput { input: input.clone(), path: Some(source.to_owned()) };
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = all.iter().find(|seen| seen.input == wanted) {
+            return Ok((seen.layer.clone(), seen.path.clone()));
+        }
+        let path = copy::real_path(tree, source)?;
+        let (layer, digest) = self.context_layer(tree, &path)?;
+        all.push(Seen { input: wanted, layer: layer.clone(), path: path.clone(), digest });
+        Ok((layer, path))
+    }
+
+    /// What a path of a context holds, as a layer, and its digest: behind the ignore rules and with root's ownership,
     /// as a copy would be. It is kept like any other, so the next build finds it.
-    fn context_layer(&self, tree: &Tree, source: &str) -> Result<ChainId> {
+    fn context_layer(&self, tree: &Tree, source: &str) -> Result<(ChainId, String)> {
         let Executor { cache, .. } = self.executor;
         let step = mount_step(source);
         let build = self.sources.copy_build(self.stop);
         let selection = copy::select(build, &step, Some(tree))?;
         let key = mount_key(selection.digest().as_str());
         if let Some(hit) = cache.lookup(&key)? {
-            return Ok(hit.record.layer);
+            return Ok((hit.record.layer, selection.digest().to_string()));
         }
         let copied = copy::apply(build, &step, Some(tree), selection, None)?;
         let layer = match copied.layer {
@@ -242,6 +287,6 @@ impl MountedInputs<'_, '_, '_> {
             description: format!("local source {source}"),
             keys: vec![CacheKey { key, layer: layer.clone(), reason: None }],
         })?;
-        Ok(layer)
+        Ok((layer, copied.digest.to_string()))
     }
 }

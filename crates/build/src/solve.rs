@@ -30,8 +30,9 @@ pub(crate) struct Made {
     pub top: Option<ChainId>,
     /// Whether it was made in this build.
     pub fresh: bool,
-    /// Whether it was made anew although it may have been known (`--no-cache`), or stands on such.
-    pub anew: bool,
+    /// Whether files of a context were others than those that its definition names, because they
+    /// changed during the build, or it stands on such.
+    pub changed: bool,
 }
 
 /// What a solver gave.
@@ -199,7 +200,7 @@ impl Run<'_, '_, '_> {
         let mut path = Vec::new();
         let mut inputs = BTreeSet::new();
         let mut next = Some(id);
-        let mut below = Made { top: None, fresh: false, anew: false };
+        let mut below = Made { top: None, fresh: false, changed: false };
         while let Some(at) = next {
             if let Some(made) = self.caught(self.ready(at))? {
                 below = made;
@@ -236,10 +237,10 @@ impl Run<'_, '_, '_> {
         }
         let node = self.solver.graph.node(id)?;
         if let NodeKind::Base(top) = &node.kind {
-            return Ok(Some(Made { top: top.clone(), fresh: false, anew: false }));
+            return Ok(Some(Made { top: top.clone(), fresh: false, changed: false }));
         }
         let Some(hit) = self.hits.get(&id) else { return Ok(None) };
-        let made = Made { top: Some(hit.record.layer.clone()), fresh: false, anew: false };
+        let made = Made { top: Some(hit.record.layer.clone()), fresh: false, changed: false };
         if self.finish(id, State::Done(made.clone())) {
             lock(&self.used).insert(hit.record.layer.clone());
             self.tell_cached(id)?;
@@ -339,18 +340,15 @@ impl Run<'_, '_, '_> {
         self.event(Event::Started { vertex: node.vertex });
         let result = self.known_or_run(id, node.vertex, step, below);
         let outcome = match &result {
-            Ok((_, true)) => Outcome::Cached,
-            Ok((_, false)) => Outcome::Done,
+            Ok(made) if made.fresh => Outcome::Done,
+            Ok(_) => Outcome::Cached,
             Err(_) if self.stop.is_cancelled() => Outcome::Cancelled,
             Err(Error::Cancelled) => Outcome::Cancelled,
             Err(error) => Outcome::Failed(error.to_string()),
         };
         self.event(Event::Ended { vertex: node.vertex, outcome });
         match result {
-            Ok((top, cached)) => {
-                let anew = step.no_cache || self.stands_on_fresh(step, below);
-                Ok(Made { top: Some(top), fresh: !cached, anew })
-            }
+            Ok(made) => Ok(made),
             Err(Error::Cancelled) => Err(Error::Cancelled),
             Err(error) => Err(match step.lines {
                 Some(lines) => self.solver.place.at(lines, &node.name, error),
@@ -368,17 +366,18 @@ impl Run<'_, '_, '_> {
         Ok(())
     }
 
-    /// The layer of a step, and whether it was known.
+    /// What a step gives, known or made.
     fn known_or_run(
         &self,
         id: NodeId,
         vertex: VertexId,
         step: &Step,
         below: &Made,
-    ) -> Result<(ChainId, bool)> {
-        let (inputs, selection) = self.inputs(id, step)?;
+    ) -> Result<Made> {
+        let (mut inputs, selection) = self.inputs(id, step)?;
         let top = below.top.as_ref();
-        let definition = (!self.stands_on_fresh(step, below)).then(|| self.definition(id));
+        let mut changed = self.stands_on_changed(step, below);
+        let definition = (!changed).then(|| self.definition(id));
         if !step.no_cache {
             if let Some(hit) = self.solver.cache.lookup(&content_key(step, top, &inputs))? {
                 let layer = hit.record.layer;
@@ -387,7 +386,7 @@ impl Run<'_, '_, '_> {
                     definition.map(|key| CacheKey { key, layer: layer.clone(), reason: None });
                 lock(&self.aliases).extend(alias);
                 self.explained(vertex, || Ok("cached".to_owned()));
-                return Ok((layer, true));
+                return Ok(Made { top: Some(layer), fresh: false, changed });
             }
             if step.is_link()
                 && let Some(hit) = self.solver.cache.lookup(&link_key(step, &inputs))?
@@ -398,45 +397,42 @@ impl Run<'_, '_, '_> {
                 let now = &self.solver.sources.now;
                 let layer = self.solver.executor.put_on(&hit, top, now)?;
                 self.record(step, below, &inputs, definition, &layer)?;
-                return Ok((layer, true));
+                return Ok(Made { top: Some(layer), fresh: false, changed });
             }
         }
         self.explained(vertex, || {
             explain::reason(&self.solver.cache, self.solver.graph, step, below, &inputs)
         });
         let ground = Ground { below: top, selection, made: self.made_inputs(step)? };
-        let finished = self.solver.executor.execute(
-            vertex,
-            &step.operation,
-            ground,
-            self.solver.sources,
-            &self.stop,
-        )?;
-        // Files that changed since they were looked at are recorded as what was copied.
-        match (finished.digest, inputs.first()) {
-            (Some(digest), Some(input)) if digest != input.digest => {
-                let copied =
-                    InputDigest { name: input.name.clone(), digest, ..InputDigest::default() };
-                self.record(step, below, &[copied], None, &finished.layer)?;
+        let finished =
+            self.solver.executor.execute(vertex, step, ground, self.solver.sources, &self.stop)?;
+        // Files that changed since they were looked at are recorded as what the step has seen.
+        for (at, digest) in finished.digests {
+            if let Some(input) = inputs.get_mut(at)
+                && input.digest != digest
+            {
+                *input = InputDigest { name: input.name.clone(), digest, ..InputDigest::default() };
+                changed = true;
             }
-            _ => self.record(step, below, &inputs, definition, &finished.layer)?,
         }
-        Ok((finished.layer, false))
+        let definition = definition.filter(|_| !changed);
+        self.record(step, below, &inputs, definition, &finished.layer)?;
+        Ok(Made { top: Some(finished.layer), fresh: true, changed })
     }
 
     fn definition(&self, id: NodeId) -> String {
         self.definitions.get(id).cloned().unwrap_or_default()
     }
 
-    /// Whether something that a step needs was made in this build: then what it was made by does not
-    /// say what it is.
-    fn stands_on_fresh(&self, step: &Step, below: &Made) -> bool {
+    /// Whether something that a step needs saw files that changed during this build: then what it was
+    /// made by does not say what it is.
+    fn stands_on_changed(&self, step: &Step, below: &Made) -> bool {
         let states = lock(&self.states);
-        let is_fresh =
-            |node: NodeId| matches!(states.get(node), Some(State::Done(made)) if made.anew);
-        below.anew
+        let is_changed =
+            |node: NodeId| matches!(states.get(node), Some(State::Done(made)) if made.changed);
+        below.changed
             || step.inputs.iter().any(|input| match self.solver.graph.files(&input.input) {
-                Ok(Files::Node(Some(node))) => is_fresh(node),
+                Ok(Files::Node(Some(node))) => is_changed(node),
                 _ => false,
             })
     }

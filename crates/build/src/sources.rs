@@ -162,7 +162,8 @@ impl<'a> Sources<'a> {
                     copy::select(self.copy_build(stop), copy, Some(&tree))
                 }
                 (_, Some(path)) => {
-                    copy::select(self.copy_build(stop), &mount_step(path), Some(&tree))
+                    let step = mount_step(&copy::real_path(&tree, path)?);
+                    copy::select(self.copy_build(stop), &step, Some(&tree))
                 }
                 (_, None) => Err(Error::invalid("a mount has no path")),
             }

@@ -76,6 +76,13 @@ pub(crate) fn cleaned(path: &str) -> String {
     done.join("/")
 }
 
+/// Where the links of a path lead, written as a plain source; the path itself if that is nothing.
+pub(crate) fn real_source(tree: &Tree, path: &str) -> Result<String> {
+    let clean = cleaned(path);
+    let real = resolve(tree, clean.as_bytes())?;
+    Ok(real.and_then(|real| String::from_utf8(real).ok()).unwrap_or(clean))
+}
+
 /// BuildKit's text for what is not there.
 fn not_found(tree: &Tree, path: &[u8]) -> Error {
     let shown = orlop_dockerfile::go_quoted(&format!("/{}", String::from_utf8_lossy(path)));
