@@ -108,7 +108,7 @@ impl<'f> Frontend<'f> {
         let predefined = arguments::predefined(file, request, &target_platform, &build_args);
         let globals = resolve_globals(file, &predefined, &|name| build_args.get(name).cloned())
             .map_err(|error| place.grammar(&error))?;
-        let proxies = arguments::proxies(request, &build_args);
+        let proxies = arguments::proxies(&build_args);
         let epoch = arguments::epoch(request, &build_args, &globals)?;
         let frontend = Self {
             file,

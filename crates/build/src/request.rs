@@ -20,7 +20,8 @@ pub struct BuildRequest {
     pub tags: Vec<String>,
     /// Name of the stage to build; empty is the last one.
     pub target: String,
-    /// `--build-arg`; `None` where the client has no value either.
+    /// `--build-arg`; `None` where the client has no value either. Proxy variables among them are in
+    /// the environment of every RUN.
     pub build_args: BTreeMap<String, Option<String>>,
     /// `--label`.
     pub labels: BTreeMap<String, String>,
@@ -60,18 +61,18 @@ pub struct BuildRequest {
     pub cpu_shares: i64,
     /// `--cpuset-cpus`.
     pub cpuset_cpus: String,
+    /// `--cpuset-mems`.
+    pub cpuset_mems: String,
     /// `--cpu-period`, `--cpu-quota`.
     pub cpu_period_us: i64,
     /// See `cpu_period_us`.
     pub cpu_quota_us: i64,
-    /// Proxy variables that RUN gets without a declaration (predefined arguments), by name.
-    pub proxies: BTreeMap<String, String>,
     /// Whether each step says why it was or was not taken from the cache.
     pub explain: bool,
     /// What is wanted instead of a build.
     pub call: Call,
-    /// Program and arguments are not searched for in the client's environment below this flag: the
-    /// builder itself never reads environment variables.
+    /// Seconds since 1970 for everything that the build makes; the face has looked into its
+    /// environment, since the builder itself never reads variables.
     pub source_date_epoch: Option<i64>,
     /// Bytes that the build cache may take; the store's setting if absent.
     pub cache_budget_bytes: Option<u64>,

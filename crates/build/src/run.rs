@@ -85,6 +85,8 @@ pub struct RunSettings {
     pub cpu_shares: i64,
     /// Processors.
     pub cpuset_cpus: String,
+    /// Memory nodes.
+    pub cpuset_mems: String,
     /// Period of the quota.
     pub cpu_period_us: i64,
     /// Time in each period.
@@ -113,6 +115,7 @@ impl RunSettings {
             memory_swap_bytes: request.memory_swap_bytes,
             cpu_shares: request.cpu_shares,
             cpuset_cpus: request.cpuset_cpus.clone(),
+            cpuset_mems: request.cpuset_mems.clone(),
             cpu_period_us: request.cpu_period_us,
             cpu_quota_us: request.cpu_quota_us,
         }
@@ -237,6 +240,7 @@ fn configuration(build: &RunBuild<'_>, step: &RunStep) -> (Config, HostConfig) {
         memory_swap: settings.memory_swap_bytes,
         cpu_shares: settings.cpu_shares,
         cpuset_cpus: settings.cpuset_cpus.clone(),
+        cpuset_mems: settings.cpuset_mems.clone(),
         cpu_period: settings.cpu_period_us,
         cpu_quota: settings.cpu_quota_us,
         ..HostConfig::default()

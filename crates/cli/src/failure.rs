@@ -50,15 +50,26 @@ impl Failure {
         let what = self.what.as_ref().map(|what| format!("{what}: ")).unwrap_or_default();
         let hint = match &self.hint {
             Some(usage) if usage.starts_with("usage: ") => format!("{usage}\n"),
-            Some(hint) => format!("hint: {hint}\n"),
+            Some(hint) => hint_line(hint, program),
             None => String::new(),
         };
         // What is said to be an error already is Docker's own line, which scripts look for.
         if self.why.starts_with("Error: ") {
             return format!("{}\n{hint}", self.why);
         }
-        format!("{program}: {what}{}\n{hint}", without_numbers(&self.why))
+        format!("{program}: {what}{}\n{hint}", self.reason())
     }
+
+    /// The reason in the words that users know.
+    pub fn reason(&self) -> String {
+        without_numbers(&self.why)
+    }
+}
+
+/// The line of a hint; commands in it begin with the name that the caller used.
+pub fn hint_line(hint: &str, program: &str) -> String {
+    let hint = hint.replace("`orlop ", &format!("`{program} "));
+    format!("hint: {}\n", hint.replace("| orlop ", &format!("| {program} ")))
 }
 
 impl From<orlop_engine::Error> for Failure {
@@ -166,6 +177,11 @@ mod tests {
         assert_eq!(
             failure.during("later").lines("docker"),
             "docker: run: No such image: x\nhint: import it\n"
+        );
+        let typed = Failure::new("no").with_hint("`curl x | orlop load`, or `orlop pull x`");
+        assert_eq!(
+            typed.lines("docker"),
+            "docker: no\nhint: `curl x | docker load`, or `docker pull x`\n"
         );
         let arity = Failure::new("'orlop rm' requires at least 1 argument")
             .with_hint("usage: orlop rm CONTAINER");

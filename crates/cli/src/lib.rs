@@ -17,6 +17,7 @@ mod output_file;
 mod paint;
 mod progress;
 mod prompt;
+mod proxies;
 mod request;
 mod rows;
 mod transfer_display;

@@ -163,6 +163,25 @@ impl ConfigFile {
         self.auths.len() < known
     }
 
+    /// The variables that Docker's client gives to containers and builds, each in both cases.
+    #[must_use]
+    pub fn proxy_variables(&self) -> Vec<(String, String)> {
+        let Some(found) = self.proxies.get("default") else { return Vec::new() };
+        [
+            ("HTTP_PROXY", &found.http_proxy),
+            ("HTTPS_PROXY", &found.https_proxy),
+            ("FTP_PROXY", &found.ftp_proxy),
+            ("NO_PROXY", &found.no_proxy),
+            ("ALL_PROXY", &found.all_proxy),
+        ]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .flat_map(|(name, value)| {
+            [(name.to_owned(), value.clone()), (name.to_lowercase(), value.clone())]
+        })
+        .collect()
+    }
+
     /// Whether no credentials and no helpers are set.
     #[must_use]
     pub fn is_new(&self) -> bool {
@@ -251,6 +270,21 @@ mod tests {
             file.to_bytes(),
             b"{\n\t\"z\": 1,\n\t\"auths\": {},\n\t\"HttpHeaders\": {\n\t\t\"X\": \"y\"\n\t}\n}"
         );
+    }
+
+    #[test]
+    fn proxies_of_the_default_are_told_in_both_cases() {
+        let text = br#"{"proxies":{"default":{"httpProxy":"http://p","noProxy":"a,b"},
+            "tcp://other":{"ftpProxy":"x"}}}"#;
+        let found = ConfigFile::parse(text).expect("valid").proxy_variables();
+        let want = [
+            ("HTTP_PROXY", "http://p"),
+            ("http_proxy", "http://p"),
+            ("NO_PROXY", "a,b"),
+            ("no_proxy", "a,b"),
+        ];
+        assert_eq!(found, want.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert!(ConfigFile::default().proxy_variables().is_empty());
     }
 
     #[test]

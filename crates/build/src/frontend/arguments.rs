@@ -45,12 +45,9 @@ pub(crate) fn predefined(
 }
 
 /// What a RUN finds as proxies without a declaration: each in both cases.
-pub(crate) fn proxies(
-    request: &BuildRequest,
-    build_args: &BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
+pub(crate) fn proxies(build_args: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut proxies = BTreeMap::new();
-    for (name, value) in request.proxies.iter().chain(build_args) {
+    for (name, value) in build_args {
         let lower = name.to_ascii_lowercase();
         if PROXIES.contains(&lower.as_str()) {
             proxies.insert(name.to_ascii_uppercase(), value.clone());
@@ -88,13 +85,9 @@ mod tests {
 
     #[test]
     fn proxies_come_in_both_cases_and_nothing_else_comes() {
-        let request = BuildRequest {
-            proxies: [("no_proxy".to_owned(), "n".to_owned())].into(),
-            ..BuildRequest::default()
-        };
-        let arguments =
-            [("HTTP_PROXY".to_owned(), "p".to_owned()), ("X".to_owned(), "y".to_owned())].into();
-        let found: Vec<_> = proxies(&request, &arguments).into_iter().collect();
+        let arguments = [("HTTP_PROXY", "p"), ("X", "y"), ("no_proxy", "n")];
+        let arguments = arguments.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let found: Vec<_> = proxies(&arguments.into()).into_iter().collect();
         let expected =
             [("HTTP_PROXY", "p"), ("NO_PROXY", "n"), ("http_proxy", "p"), ("no_proxy", "n")];
         assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));

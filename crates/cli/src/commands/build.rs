@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::Session;
 use crate::args::BuildArgs;
 use crate::build_progress::{Display, Mode, Warning};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, hint_line};
 use output::Files;
 
 /// 128 + `SIGINT`, also for other signals that end a build, as in Docker.
@@ -33,9 +33,9 @@ pub fn build(session: &mut Session<'_, '_>, args: &BuildArgs) -> Outcome {
         Err(failure) if failure.code == 1 => {
             session.streams.out.flush()?;
             // Docker's own form: scripts look for the line.
-            writeln!(session.streams.err, "ERROR: {}", failure.why)?;
+            writeln!(session.streams.err, "ERROR: {}", failure.reason())?;
             if let Some(hint) = &failure.hint {
-                writeln!(session.streams.err, "hint: {hint}")?;
+                write!(session.streams.err, "{}", hint_line(hint, session.program))?;
             }
             Ok(1)
         }
@@ -91,7 +91,6 @@ fn run(session: &mut Session<'_, '_>, args: &BuildArgs, prepared: Prepared) -> O
     let Prepared { request, files, mode, method } = prepared;
     let cancel = Cancel::default();
     let engine = session.engine;
-    let migration = orlop_engine::expect_migration();
     // From here on an interrupt ends the build and not the command: steps are cleaned up.
     let signals = orlop_engine::hold_signals()?;
     let display = Display::start(if method.call == Call::Build { mode } else { quiet(mode) })?;
@@ -122,7 +121,6 @@ fn run(session: &mut Session<'_, '_>, args: &BuildArgs, prepared: Prepared) -> O
     drop(feed);
     let warnings = display.finish();
     drop(signals);
-    drop(migration);
     let told = matches!(mode, Mode::Quiet | Mode::RawJson) || method.call != Call::Build;
     if !told {
         tell_warnings(session, &warnings)?;
@@ -247,7 +245,7 @@ fn tell_error(session: &mut Session<'_, '_>, error: &orlop_engine::Error) -> Out
     }
     writeln!(err, "ERROR: failed to build: failed to solve: {}", crate::failure::chain(build))?;
     if let Some(hint) = error.hint() {
-        writeln!(err, "hint: {hint}")?;
+        write!(err, "{}", hint_line(&hint, session.program))?;
     }
     Ok(1)
 }

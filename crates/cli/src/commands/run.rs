@@ -155,7 +155,8 @@ fn create_container(
         return Err(Failure::new(why));
     }
     let cwd = current_dir()?;
-    let request = create_request(flags, attachment, &surroundings(&cwd))?;
+    let mut request = create_request(flags, attachment, &surroundings(&cwd))?;
+    crate::proxies::add(&mut request.config.env, crate::proxies::of_user(session)?);
     let id_file = flags.cidfile.as_deref().map(IdFile::create).transpose();
     let id_file = id_file.map_err(|failure| match attachment {
         Attachment::ForLater => failure.with_code(1),

@@ -94,10 +94,6 @@ pub(super) fn refuse(args: &BuildArgs) -> Result<(), Failure> {
             .with_hint(format!("leave it away, or say `{flag}=false`")));
         }
     }
-    if args.cpuset_mems.as_deref().is_some_and(|list| !list.is_empty()) {
-        return Err(Failure::new("--cpuset-mems is not supported for builds")
-            .with_hint("`--cpuset-cpus` is"));
-    }
     if !matches!(args.isolation.as_deref(), None | Some("" | "default")) {
         return Err(Failure::new("--isolation is only supported on Windows"));
     }
@@ -120,12 +116,14 @@ pub(super) fn notices(args: &BuildArgs) -> Vec<&'static str> {
 
 /// The request of a build.
 pub(super) fn request(
-    session: &Session<'_, '_>,
+    session: &mut Session<'_, '_>,
     args: &BuildArgs,
     method: &Method,
 ) -> Result<(BuildRequest, Files), Failure> {
-    let _ = session;
-    let build_args = build_args(&args.build_arg)?;
+    let mut build_args = build_args(&args.build_arg)?;
+    for (name, value) in crate::proxies::of_user(session)? {
+        build_args.entry(name).or_insert(Some(value));
+    }
     let (outputs, files) = output::outputs(args)?;
     let source_date_epoch = source_date_epoch(&build_args)?;
     let mut request = BuildRequest {
@@ -152,6 +150,7 @@ pub(super) fn request(
         },
         cpu_shares: args.cpu_shares,
         cpuset_cpus: args.cpuset_cpus.clone().unwrap_or_default(),
+        cpuset_mems: args.cpuset_mems.clone().unwrap_or_default(),
         cpu_period_us: args.cpu_period,
         cpu_quota_us: args.cpu_quota,
         explain: args.explain,
