@@ -204,23 +204,24 @@ fn tree(top: &Path, path: &Path, found: &mut BTreeMap<PathBuf, String>) {
     }
 }
 
-/// The tree that a build makes, or why it makes none.
+/// The tree that a build makes; nothing if it fails (which of several steps fails first is chance).
 fn result(
     fixture: &Fixture,
     directory: &Path,
     words: &[&str],
-) -> Result<BTreeMap<PathBuf, String>, String> {
+) -> Option<BTreeMap<PathBuf, String>> {
     let out = fixture.folder().join("out");
     let _absent = std::fs::remove_dir_all(&out);
     let output = format!("type=local,dest={}", out.display());
     let all = [&["build", "--progress", "plain", "--output", &output], words].concat();
     let made = fixture.orlop(&[all.as_slice(), &[directory.to_str().unwrap()]].concat());
     if made.code != 0 {
-        return Err(made.stderr.lines().last().unwrap_or_default().to_owned());
+        assert_eq!(made.code, 1, "{made}");
+        return None;
     }
     let mut found = BTreeMap::new();
     tree(&out, &out, &mut found);
-    Ok(found)
+    Some(found)
 }
 
 #[test]
@@ -245,7 +246,7 @@ fn random_changes_give_what_a_build_without_the_cache_gives() {
         assert_eq!(cached, anew, "{history:?}");
         // What was made anew must not stand in the way of what is known.
         assert_eq!(result(&fixture, &directory, &words), anew, "{history:?}");
-        succeeded += u32::from(anew.is_ok());
+        succeeded += u32::from(anew.is_some());
     }
     assert!(succeeded > 5, "nearly nothing was built: {history:?}");
 }
