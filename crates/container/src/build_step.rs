@@ -18,6 +18,7 @@ use orlop_meta::{
 };
 use orlop_runtime::attach::{Client, Event};
 use orlop_runtime::launch::{self, Launched};
+use orlop_runtime::migration::{Expected, expect_migration};
 use orlop_runtime::plan::{FileContent, MountSource, PlannedMount};
 use orlop_runtime::record::{self, Record};
 use orlop_sys::lock::FileLock;
@@ -121,12 +122,15 @@ pub struct BuildStep<'a> {
     mount_points: Vec<PathBuf>,
     /// Whether its monitor has taken everything down and removes the run directory.
     is_over: bool,
+    /// The kernel is being made ready for its start.
+    migration: Option<Expected>,
     _builder: FileLock,
 }
 
 impl<'a> Containers<'a> {
     /// Makes the container of a step.
     pub fn new_step(&self, request: StepRequest) -> Result<BuildStep<'a>> {
+        let migration = Some(expect_migration());
         let StepRequest { parent, config, mut host_config, volumes } = request;
         host_config.auto_remove = true;
         "none".clone_into(&mut host_config.log_config.kind);
@@ -171,6 +175,7 @@ impl<'a> Containers<'a> {
             record,
             mount_points: Vec::new(),
             is_over: false,
+            migration,
             _builder: builder,
         })
     }
@@ -204,6 +209,7 @@ impl<'a> Containers<'a> {
         let mut removed = Vec::new();
         for step in self.store.read(|query| query.containers_of_builds())? {
             let Some(_lock) = self.lock_abandoned(&step.id)? else { continue };
+            self.store.make_room();
             match self.remove(step.id.as_str(), REMOVAL) {
                 Err(Error::NotFound { .. }) => {}
                 other => {
@@ -255,7 +261,9 @@ impl BuildStep<'_> {
         output: &mut dyn FnMut(u8, &[u8]),
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<StepEnd> {
-        let launched = self.launch(inputs)?;
+        let launched = self.launch(inputs);
+        drop(self.migration.take());
+        let launched = launched?;
         let process = PidFd::open(launched.init_pid).ok();
         let Some(mut client) = launched.attach else {
             return Err(Error::conflict("the step was started without its output"));
@@ -417,6 +425,8 @@ impl BuildStep<'_> {
     /// removing them.
     fn remove(&self) -> Result<()> {
         let (containers, id) = (&self.containers, &self.record.id);
+        // It may be this very step that has filled the disk.
+        containers.store.make_room();
         if !self.is_over {
             return containers.remove(id.as_str(), REMOVAL);
         }
