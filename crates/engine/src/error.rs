@@ -77,15 +77,21 @@ impl Error {
         }
     }
 
-    /// Whether an image is not here, so that pulling it may help.
+    /// Whether the image of that name (complete, in its familiar form) is not here, so that pulling it
+    /// may help.
     #[must_use]
-    pub fn is_missing_image(&self) -> bool {
+    pub fn lacks_image(&self, wanted: &str) -> bool {
         use orlop_image::Error as Image;
         let (Self::Image(image) | Self::Container(orlop_container::Error::Image(image))) = self
         else {
             return false;
         };
-        matches!(image, Image::NotFound { .. } | Image::OtherPlatform { .. })
+        match image {
+            Image::NotFound { name } => name == wanted,
+            // Only the container's own image has to be for a platform.
+            Image::OtherPlatform { .. } => true,
+            _ => false,
+        }
     }
 
     /// The exit code that `run`, `start` and `exec` give for it, if it has one of its own.

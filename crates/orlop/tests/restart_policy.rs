@@ -103,7 +103,8 @@ fn a_container_between_two_runs_is_shown_stopped_killed_and_removed() {
     for (index, end) in
         [&["stop"][..], &["kill"], &["kill", "-s", "HUP"], &["rm", "-f"]].into_iter().enumerate()
     {
-        let name = format!("c{index}");
+        // Not the beginning of any id.
+        let name = format!("turn{index}");
         let words = ["run", "-d", "--name", &name, "--restart", "always", "busybox", "false"];
         fixture.ok(&words);
         // Late enough that the next start is seconds away.

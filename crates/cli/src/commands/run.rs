@@ -130,12 +130,11 @@ fn create_with_image(
     }
     // A whole id is no name that could be pulled.
     let name = request.image.parse::<ImageReference>().ok();
+    let name = name.map(|name| name.tag_or_latest().familiar());
     let can_pull = matches!(flags.pull.as_str(), "" | "missing");
     match session.engine.container_create(request.clone()) {
-        Err(error) if can_pull && error.is_missing_image() => {
-            let Some(name) = name else { return Err(refused(error)) };
-            if !flags.quiet {
-                let name = name.tag_or_latest().familiar();
+        Err(error) if can_pull && name.as_ref().is_some_and(|name| error.lacks_image(name)) => {
+            if let Some(name) = name.filter(|_| !flags.quiet) {
                 writeln!(session.streams.err, "Unable to find image '{name}' locally")?;
             }
             pull_for(session, flags).map_err(not_pulled)?;
