@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
 use orlop_types::Digest;
 
@@ -119,16 +119,37 @@ pub fn hashed<T>(
     output: &mut (dyn Write + Send),
     function: impl FnOnce(&mut dyn Write) -> Result<T>,
 ) -> Result<(T, Digest)> {
+    while_hashing(output, |writer| function(writer))
+}
+
+/// Copies everything and gives its digest, computed on a second thread.
+pub fn copy_hashed(source: &mut dyn Read, output: &mut (dyn Write + Send)) -> Result<Digest> {
+    let copied = while_hashing(output, |writer| {
+        while writer.take_from(source).map_err(Error::Write)? {}
+        Ok(())
+    });
+    copied.map(|((), digest)| digest)
+}
+
+fn while_hashing<T>(
+    output: &mut (dyn Write + Send),
+    function: impl FnOnce(&mut HashedWriter<'_>) -> Result<T>,
+) -> Result<(T, Digest)> {
     let (to_digest, chunks) = sync_channel::<Vec<u8>>(CHUNKS_WAITING);
+    let (give_back, hashed) = channel();
     std::thread::scope(|scope| {
         let hasher = scope.spawn(move || {
             let mut digester = Digester::default();
-            for chunk in chunks {
+            for mut chunk in chunks {
                 digester.update(&chunk);
+                chunk.clear();
+                // At the end nobody wants it back.
+                let _ = give_back.send(chunk);
             }
             digester.finish()
         });
-        let mut writer = HashedWriter { output, to_digest, chunk: Vec::with_capacity(CHUNK_BYTES) };
+        let chunk = Vec::with_capacity(CHUNK_BYTES);
+        let mut writer = HashedWriter { output, to_digest, hashed, chunk };
         let result = function(&mut writer)
             .and_then(|value| writer.flush().map(|()| value).map_err(Error::Write));
         drop(writer);
@@ -141,7 +162,19 @@ pub fn hashed<T>(
 struct HashedWriter<'a> {
     output: &'a mut (dyn Write + Send),
     to_digest: SyncSender<Vec<u8>>,
+    /// Chunks that may be filled again: fresh memory costs a page fault for each page.
+    hashed: Receiver<Vec<u8>>,
     chunk: Vec<u8>,
+}
+
+impl HashedWriter<'_> {
+    /// Writes one more chunk of a source; whether there was any.
+    fn take_from(&mut self, source: &mut dyn Read) -> io::Result<bool> {
+        let room = CHUNK_BYTES - self.chunk.len();
+        let length = source.take(room as u64).read_to_end(&mut self.chunk)?;
+        self.flush()?;
+        Ok(length > 0)
+    }
 }
 
 impl Write for HashedWriter<'_> {
@@ -155,7 +188,11 @@ impl Write for HashedWriter<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let empty = self.hashed.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES));
+        let chunk = std::mem::replace(&mut self.chunk, empty);
         self.output.write_all(&chunk)?;
         // The thread ends only after this sender is gone.
         self.to_digest.send(chunk).map_err(|_| io::ErrorKind::BrokenPipe.into())
@@ -225,6 +262,16 @@ mod tests {
         .unwrap();
         assert_eq!(info.digest, of_bytes(&content));
         assert_eq!((info.bytes, info.compression), (3_000_000, Compression::Zstd));
+    }
+
+    #[test]
+    fn a_copy_is_whole_and_its_digest_right() {
+        for length in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, 40 * CHUNK_BYTES + 17] {
+            let content: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let mut copy = Vec::new();
+            assert_eq!(copy_hashed(&mut &content[..], &mut copy).unwrap(), of_bytes(&content));
+            assert!(copy == content, "{length} bytes");
+        }
     }
 
     #[test]

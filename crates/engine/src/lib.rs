@@ -76,6 +76,7 @@ pub use orlop_meta::EventRecord;
 pub use orlop_runtime::attach::{DETACH_KEYS, hold_signals, parse_detach_keys};
 pub use orlop_runtime::log::{LogEntry, LogStream, Prefix as LogPrefix};
 pub use orlop_runtime::migration::expect_migration;
+pub use orlop_sys::writeback::EarlyWriter;
 pub use orlop_volume::{Force, NewVolume, VolumeInfo};
 
 /// Result of the engine's operations.

@@ -20,7 +20,6 @@ use crate::{Error, Images, Result};
 
 /// Layers that are compressed at the same time.
 const PARALLEL_LAYERS: usize = 4;
-const COPY_BYTES: usize = 256 * 1024;
 /// Longest manifest: what registries take.
 const MANIFEST_MAX_BYTES: u64 = 4 << 20;
 
@@ -308,17 +307,8 @@ fn copy_checked(
 ) -> Result<()> {
     let failed = failed("read a compressed layer");
     let mut file = File::open(path).map_err(&failed)?.take(blob.bytes);
-    let ((), found) = orlop_archive::stream::hashed(output, |output| {
-        let mut buffer = vec![0; COPY_BYTES];
-        loop {
-            let length = file.read(&mut buffer).map_err(orlop_archive::Error::Write)?;
-            let Some(piece) = buffer.get(..length).filter(|piece| !piece.is_empty()) else {
-                return Ok(());
-            };
-            output.write_all(piece).map_err(orlop_archive::Error::Write)?;
-        }
-    })
-    .map_err(|error| Error::Layer(error.into()))?;
+    let found = orlop_archive::stream::copy_hashed(&mut file, output)
+        .map_err(|error| Error::Layer(error.into()))?;
     if found == blob.digest {
         return Ok(());
     }

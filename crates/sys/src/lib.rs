@@ -20,4 +20,5 @@ pub mod tree;
 mod tree_copy;
 #[cfg(test)]
 mod tree_tests;
+pub mod writeback;
 pub mod xattr;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use orlop_engine::{
-    ImageRemoveOptions, ImportOptions, InspectKind, LayerPacking, LayoutForm, LayoutOptions,
-    LayoutTarget, LoadOptions, LoadSource, Removal,
+    EarlyWriter, ImageRemoveOptions, ImportOptions, InspectKind, LayerPacking, LayoutForm,
+    LayoutOptions, LayoutTarget, LoadOptions, LoadSource, Removal,
 };
 use orlop_registry::{Client, ClientOptions, DownloadRequest, Watch};
 use orlop_types::size::human_size;
@@ -227,7 +227,8 @@ fn save(session: &mut Session<'_, '_>, args: &Save) -> Outcome {
     let plan = engine.image_plan_save(&args.names, args.platform.as_deref(), options)?;
     let progress = Progress::bytes("Saving", Some(plan.total_bytes()), Show::Auto);
     let result = output_file::write(&mut session.streams, path, "failed to save image", |file| {
-        let target = LayoutTarget::Tar(file);
+        let mut output = EarlyWriter::new(file);
+        let target = LayoutTarget::Tar(&mut output);
         engine.image_save(&plan, target, &|bytes| progress.add(bytes)).map_err(Failure::from)
     });
     drop(progress);
