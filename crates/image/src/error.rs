@@ -155,7 +155,7 @@ pub enum Error {
     )]
     ForgottenBlob(orlop_types::Digest),
     /// Containers of an image's operating system cannot run here.
-    #[error("image operating system \"{0}\" cannot be used on this platform")]
+    #[error("image operating system {0:?} cannot be used on this platform")]
     OtherSystem(String),
     /// A manifest has other layers than the configuration that it names.
     #[error("layers from manifest don't match image configuration")]

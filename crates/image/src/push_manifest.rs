@@ -54,7 +54,7 @@ impl Images<'_> {
         let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
         for kept in kept {
             let Some((manifest, document)) = self.kept_manifest(&kept.manifest)? else { continue };
-            if document.layers.len() != layers.len() {
+            if document.layers.len() != layers.len() || self.is_false(&layers, &document)? {
                 continue;
             }
             let form = packing.map(LayerForm::Exactly);
@@ -80,6 +80,22 @@ impl Images<'_> {
         here.append(&mut elsewhere);
         here.push(PushPlan { manifest: None, layers });
         Ok(here)
+    }
+
+    /// Whether a manifest names a blob of the store that is not the packed form of its layer, or is of
+    /// another length. Layers that were here when it came were not fetched, so nobody has looked.
+    fn is_false(&self, layers: &[PushLayer], document: &ImageManifest) -> Result<bool> {
+        self.store.read(|query| {
+            for (layer, named) in layers.iter().zip(&document.layers) {
+                let Some(blob) = query.content(&named.digest)? else { continue };
+                let packed = query.layer_blobs(&layer.diff_id)?;
+                let is_packed_form = packed.iter().any(|packed| packed.digest == named.digest);
+                if blob.size_bytes != named.size || !is_packed_form {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
     }
 
     fn layers_of(&self, image: &ImageRecord) -> Result<Vec<PushLayer>> {
