@@ -230,3 +230,28 @@ fn a_push_that_is_cut_off_leaves_a_store_in_order_and_the_next_one_goes_through(
     fixture.ok(&["push", "-q", &name]);
     assert_eq!(document(&registry, "app", "1")["layers"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN, CAP_NET_ADMIN"]
+fn a_manifest_that_lies_about_layers_that_were_here_is_not_pushed() {
+    let fixture = fixture!();
+    let registry = FaultyRegistry::start();
+    app(&fixture);
+    let [name, liar, copy] =
+        ["app", "liar", "copy"].map(|at| format!("{}/{at}:1", registry.host()));
+    fixture.ok(&["tag", "app:1", &name]);
+    fixture.ok(&["push", &name]);
+    let honest = layers(&document(&registry, "app", "1"));
+    let (media_type, _) = registry.manifest("app", "1").unwrap();
+    let lie = |change: &dyn Fn(&mut Vec<serde_json::Value>)| {
+        let mut lie = document(&registry, "app", "1");
+        change(lie["layers"].as_array_mut().unwrap());
+        registry.put_manifest("liar", "1", &media_type, lie.to_string().as_bytes());
+        fixture.ok(&["pull", &liar]);
+        fixture.ok(&["tag", "app:1", &copy]);
+        fixture.ok(&["push", &copy]);
+        assert_eq!(layers(&document(&registry, "copy", "1")), honest);
+    };
+    lie(&|layers| layers.reverse());
+    lie(&|layers| layers[0]["size"] = 3.into());
+}
