@@ -93,7 +93,11 @@ impl<'a> Builder<'a> {
         if evicted.into_inner() {
             // Those layers can go now, unless somebody else is making something: then who comes next
             // removes them.
-            self.remove_evicted()?;
+            self.store.make_room();
+            let removed = self.remove_evicted();
+            if outcome.is_ok() {
+                removed?;
+            }
         }
         outcome
     }

@@ -7,7 +7,7 @@
 
 pub mod cache_mount;
 mod cache_mount_list;
-mod failure;
+pub(crate) mod failure;
 mod secret;
 mod ssh;
 

@@ -344,7 +344,7 @@ impl Run<'_, '_, '_> {
             Ok(_) => Outcome::Cached,
             Err(_) if self.stop.is_cancelled() => Outcome::Cancelled,
             Err(Error::Cancelled) => Outcome::Cancelled,
-            Err(error) => Outcome::Failed(error.to_string()),
+            Err(error) => Outcome::Failed(crate::run::failure::text(error)),
         };
         self.event(Event::Ended { vertex: node.vertex, outcome });
         match result {

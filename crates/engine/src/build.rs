@@ -18,8 +18,12 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<BuildOutcome> {
         let builder = Builder::new(&self.store, &self.layers, &self.settings);
-        let outcome = builder.build(request, progress, cancel)?;
+        let outcome = builder.build(request, progress, cancel);
+        // What steps have left is in the trash.
+        if self.has_trash() {
+            self.reap_in_background();
+        }
         self.store.keep_reserve();
-        Ok(outcome)
+        Ok(outcome?)
     }
 }

@@ -21,8 +21,23 @@ impl Engine {
         Ok(records)
     }
 
+    /// Bytes that the build cache may take, and those that it takes of layers which nothing else needs.
+    pub fn build_cache_budget(&self) -> Result<(u64, u64)> {
+        Ok(self.builder().cache_budget()?)
+    }
+
+    /// Keeps a budget for the builds to come: bytes, or a part of the disk as `NN%`. What is too much
+    /// goes at once.
+    pub fn set_build_cache_budget(&self, value: &str) -> Result<()> {
+        self.store.make_room();
+        self.builder().set_cache_budget(value)?;
+        self.reap_in_background();
+        Ok(())
+    }
+
     /// Removes records of the build cache: layers first, then cache mounts.
     pub fn build_cache_prune(&self, options: &CachePruneOptions) -> Result<CachePruned> {
+        self.store.make_room();
         let builder = self.builder();
         let mut pruned = builder.cache_prune(options)?;
         let (_, layer_bytes) = builder.cache_budget()?;

@@ -25,9 +25,7 @@ impl Engine {
         let path = self.store.paths.run_root.join("reap.lock");
         // Again, since somebody may have left to this process what came after its last look.
         while let Some(lock) = FileLock::try_acquire(&path).map_err(system("lock", &path))? {
-            if std::fs::read_dir(self.store.paths.trash())
-                .is_ok_and(|mut entries| entries.next().is_some())
-            {
+            if self.has_trash() {
                 self.store.make_room();
             }
             self.containers().remove_ended()?;
@@ -84,6 +82,12 @@ impl Engine {
     fn is_volume(&self, name: &std::ffi::OsStr) -> Result<bool> {
         let rows = self.store.read(|query| query.trash())?;
         Ok(rows.iter().any(|row| row.kind == TrashKind::Volume && *row.id == *name))
+    }
+
+    /// Whether something waits to be deleted for good.
+    pub(crate) fn has_trash(&self) -> bool {
+        std::fs::read_dir(self.store.paths.trash())
+            .is_ok_and(|mut entries| entries.next().is_some())
     }
 
     fn trash_names(&self) -> Result<Vec<std::ffi::OsString>> {

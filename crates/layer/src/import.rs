@@ -158,9 +158,17 @@ impl LayerStore {
         if made.is_empty() {
             return Ok(result);
         }
-        self.publish(&mut made)?;
-        fault::point("layer.published");
-        let lost = self.insert_rows(&made, &mut result)?;
+        let lost = self.publish(&mut made).and_then(|()| {
+            fault::point("layer.published");
+            self.insert_rows(&made, &mut result)
+        });
+        let lost = match lost {
+            Ok(lost) => lost,
+            Err(error) => {
+                self.take_back(&made);
+                return Err(error);
+            }
+        };
         fault::point("layer.committed");
         for key in lost {
             // Another process was faster; its copy has the row and this one nobody knows.
@@ -169,6 +177,23 @@ impl LayerStore {
             }
         }
         Ok(result)
+    }
+
+    /// Removes directories of layers whose rows did not come in, as on a full disk.
+    fn take_back(&self, made: &[(Unpacked, LayerRecord)]) {
+        for (_, record) in made {
+            let row = self.store().read::<_, Error>(|query| Ok(query.layer(&record.chain_id)?));
+            let Some(key) = LayerKey::parse(&record.key) else { continue };
+            let is_owned = |row: &LayerRecord| row.key == record.key;
+            let taken = match row {
+                Ok(row) if row.as_ref().is_some_and(is_owned) => continue,
+                Ok(_) => remove_directory(self.driver().home(), &key),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = taken {
+                tracing::debug!(%error, key = %record.key, "a layer without a row is left");
+            }
+        }
     }
 
     fn contents(&self, keys: &[LayerKey]) -> Vec<PathBuf> {
