@@ -9,7 +9,8 @@ needed=(
     runc nftables iproute2 util-linux bsdutils # root and end-to-end tests
     gzip bzip2 xz-utils zstd
     skopeo umoci buildah podman # other programs' image archives
-    docker-registry apache2-utils openssl # registries in tests
+    docker-registry apache2-utils openssl ca-certificates # registries in tests
+    git openssh-client # contexts and ssh mounts of builds
 )
 
 missing=()
