@@ -1,12 +1,16 @@
 //! Base images: the local one, else the registry's (`--pull`: the registry's first).
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use orlop_image::{Images, LayerState, PullOptions, TransferEvent, TransferWatch};
+use orlop_image::{
+    Images, LayerState, LayoutPick, LoadOptions, LoadSource, PullOptions, TransferEvent,
+    TransferWatch,
+};
 use orlop_meta::ImageRecord;
 use orlop_registry::{Client, ClientOptions};
 use orlop_types::platform::Platform;
@@ -113,6 +117,38 @@ impl<'a> Bases<'a> {
         base_of(&pulled)
     }
 
+    /// The image of `DIRECTORY[:tag|@digest]`, which comes into the store without a name.
+    pub fn resolve_layout(&self, text: &str, platform: &Platform) -> Result<Base> {
+        let key = (format!("oci-layout://{text}"), platform.clone());
+        if let Some(base) = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(base.clone());
+        }
+        let failed = |kind, reason: String| {
+            let text = format!("oci-layout reference {:?} could not be resolved: {reason}", key.0);
+            Error::failed(kind, text)
+        };
+        let (directory, only) = layout_reference(text)
+            .map_err(|reason| failed(ErrorKind::InvalidInput, reason.to_string()))?;
+        let options = LoadOptions { platform: Some(platform.to_string()), only: Some(only) };
+        let shown_name = key.0.clone();
+        let base =
+            self.vertices.during(&format!("[internal] load metadata for {}", key.0), |_| {
+                let source = LoadSource::Directory(directory);
+                let loaded =
+                    self.images.load(source, &options, &|_| {}).map_err(|error| match error {
+                        orlop_image::Error::NoManifest => {
+                            failed(ErrorKind::NotFound, "no such image in its index".to_owned())
+                        }
+                        error => failed(error.kind(), crate::run::failure::text(&error)),
+                    })?;
+                let image = loaded.first().ok_or(Error::Cancelled)?;
+                base_of(&self.images.resolve(image.id.as_str())?)
+            })?;
+        let base = Base { shown_name, ..base };
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(key, base.clone());
+        Ok(base)
+    }
+
     /// A client of registries.
     pub fn client(&self) -> Result<&Client> {
         if let Some(client) = self.client {
@@ -148,6 +184,21 @@ impl<'a> Bases<'a> {
 #[allow(clippy::needless_pass_by_value)] // It stands in `map_err`.
 fn registry(error: orlop_registry::Error) -> Error {
     Error::failed(error.kind(), error.to_string())
+}
+
+/// Takes `DIRECTORY[:tag|@digest]` apart.
+fn layout_reference(
+    text: &str,
+) -> std::result::Result<(PathBuf, LayoutPick), orlop_types::ParseError> {
+    let (path, only) = match (text.split_once('@'), text.split_once(':')) {
+        (Some((path, digest)), _) => {
+            let path = path.split_once(':').map_or(path, |(path, _)| path);
+            (path, LayoutPick::Digest(digest.parse()?))
+        }
+        (None, Some((path, tag))) => (path, LayoutPick::Tag(tag.to_owned())),
+        (None, None) => (text, LayoutPick::Default),
+    };
+    Ok((PathBuf::from(path), only))
 }
 
 fn base_of(image: &ImageRecord) -> Result<Base> {

@@ -61,6 +61,14 @@ impl Exporter<'_> {
                 return Err(Error::invalid(format!("unknown output option `{name}={value}`")));
             }
         }
+        if let Some(value) = output.attributes.get("rewrite-timestamp")
+            && !matches!(value.as_str(), "false" | "0")
+        {
+            return Err(Error::invalid(
+                "`rewrite-timestamp` is not supported: layers keep the times of their files; set those \
+                 in the steps that write them, for instance with `touch -d @$SOURCE_DATE_EPOCH`",
+            ));
+        }
         layout_options(output).map(drop)?;
         match (output.kind, &output.destination) {
             (OutputKind::Local, Destination::Directory(_))

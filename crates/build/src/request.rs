@@ -96,8 +96,6 @@ pub enum ContextSource {
     Image(String),
     /// An OCI layout directory with optional `:tag` or `@digest` (`oci-layout://…`).
     OciLayout(String),
-    /// Another stage or target of this build (`target:…`).
-    Target(String),
 }
 
 /// Which Dockerfile.

@@ -14,6 +14,6 @@ use crate::load_source::index;
 /// # Errors
 /// Whatever `load` would refuse before it unpacks the first layer.
 pub fn archived_images(archive: File) -> Result<Vec<ImageId>> {
-    let images = plan(&index(archive)?, None)?;
+    let images = plan(&index(archive)?, None, None)?;
     Ok(images.into_iter().map(|image| image.id).collect())
 }

@@ -78,7 +78,7 @@ pub use layout::{
     LayerPacking, LayoutForm, LayoutImage, LayoutOptions, LayoutTarget, MediaTypes, SavePlan, WrittenImage,
 };
 pub use list::ImageSummary;
-pub use load::{LoadOptions, Loaded};
+pub use load::{LayoutPick, LoadOptions, Loaded};
 pub use load_source::LoadSource;
 pub use prune::Pruned;
 pub use pull::{KeepPacked, PARALLEL_DOWNLOADS, PullOptions, Pulled};

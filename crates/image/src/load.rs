@@ -35,6 +35,19 @@ type Progress<'a> = &'a (dyn Fn(u64) + Sync);
 pub struct LoadOptions {
     /// `os[/architecture[/variant]]` (`--platform`).
     pub platform: Option<String>,
+    /// Only this image of a layout, and without its names.
+    pub only: Option<LayoutPick>,
+}
+
+/// Which image of a layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayoutPick {
+    /// The one that its index gives this tag.
+    Tag(String),
+    /// The one whose manifest or index has this digest.
+    Digest(Digest),
+    /// `latest`, or the only one.
+    Default,
 }
 
 /// A loaded image.
@@ -62,7 +75,7 @@ impl Images<'_> {
         let guard = self.store.stage()?;
         let is_stream = !matches!(source, LoadSource::Directory(_));
         let mut parts = self.parts(source, progress)?;
-        let images = plan(&parts, platform.as_ref())?;
+        let images = plan(&parts, platform.as_ref(), options.only.as_ref())?;
         tracing::debug!(op = "image load", images = images.len(), is_stream);
         let mut made = Vec::new();
         let loaded = self

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::content::NewBlob;
 use crate::error::LoadProblem;
+use crate::load::LayoutPick;
 use crate::load_keep::KeptLayer;
 use crate::load_source::{Parts, blob_digest, clean, unique, wrong};
 use crate::{Error, Platform, Result};
@@ -112,8 +113,15 @@ fn json<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
 }
 
 /// Reads an archive's descriptions.
-pub(crate) fn plan(parts: &Parts, platform: Option<&Platform>) -> Result<Vec<PlannedImage>> {
+pub(crate) fn plan(
+    parts: &Parts,
+    platform: Option<&Platform>,
+    only: Option<&LayoutPick>,
+) -> Result<Vec<PlannedImage>> {
     let has_layout = parts.has("index.json");
+    if let Some(only) = only {
+        return Ok(vec![picked(parts, platform, only)?]);
+    }
     // Docker's side names one platform only; whoever asks for another one looks at the layout.
     if parts.has("manifest.json") && (platform.is_none() || !has_layout) {
         return docker(parts, platform);
@@ -206,6 +214,37 @@ fn layout(parts: &Parts, platform: Option<&Platform>) -> Result<Vec<PlannedImage
         }
     }
     if images.is_empty() { Err(Error::NoManifest) } else { Ok(images) }
+}
+
+/// One image of a layout, without names.
+fn picked(parts: &Parts, platform: Option<&Platform>, only: &LayoutPick) -> Result<PlannedImage> {
+    const NAME: &str = "index.json";
+    let index: Document = json(NAME, &parts.document(NAME)?)?;
+    let mut images = index.manifests.unwrap_or_default();
+    images.retain(|descriptor| !is_attestation(descriptor));
+    let with_tag = |tag: &str| images.iter().find(|descriptor| is_tagged(descriptor, tag));
+    let chosen = match only {
+        LayoutPick::Tag(tag) => with_tag(tag),
+        LayoutPick::Digest(digest) => images.iter().find(|descriptor| descriptor.digest == *digest),
+        LayoutPick::Default => with_tag("latest").or(match images.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }),
+    };
+    let chosen = chosen.ok_or(Error::NoManifest)?;
+    let mut image = described(parts, chosen, platform, 0)?;
+    image.tags.clear();
+    Ok(image)
+}
+
+/// Whether the index gives a descriptor this tag, alone or behind a name.
+fn is_tagged(descriptor: &Descriptor, tag: &str) -> bool {
+    let short = descriptor
+        .annotations
+        .as_ref()
+        .and_then(|found| found.get("org.opencontainers.image.ref.name"));
+    short.is_some_and(|name| name == tag)
+        || annotated(descriptor).is_some_and(|name| name.tag() == Some(tag))
 }
 
 fn is_attestation(descriptor: &Descriptor) -> bool {

@@ -55,9 +55,6 @@ pub fn open(opening: Opening<'_>, source: ContextSource) -> Result<Tree> {
         ContextSource::Image(name) | ContextSource::OciLayout(name) => {
             Err(Error::invalid(format!("the image {name:?} is no context of files by itself")))
         }
-        ContextSource::Target(name) => {
-            Err(Error::invalid(format!("the target {name:?} is no context of files by itself")))
-        }
     }
 }
 

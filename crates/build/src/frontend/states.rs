@@ -7,6 +7,7 @@ use orlop_types::platform::Platform;
 use orlop_types::reference::ImageReference;
 
 use super::{Frontend, find};
+use crate::base::Base;
 use crate::document::Document;
 use crate::graph::{Graph, NodeId, NodeKind, Step};
 use crate::request::ContextSource;
@@ -372,11 +373,13 @@ impl States {
         };
         match named {
             Some((_, ContextSource::Image(name))) => {
-                self.image(frontend, number, name, &platform, graph).map_err(at)
+                let base = frontend.bases.resolve(name, &platform).map_err(at)?;
+                self.image(frontend, number, base, graph)
             }
-            Some((_, ContextSource::Target(name))) => Err(at(Error::invalid(format!(
-                "named context `target:{name}` needs a build of that target before this one"
-            )))),
+            Some((_, ContextSource::OciLayout(layout))) => {
+                let base = frontend.bases.resolve_layout(layout, &platform).map_err(at)?;
+                self.image(frontend, number, base, graph)
+            }
             Some((name, _)) => {
                 let input = Input::Context(name);
                 let node = if state.stage.is_some() {
@@ -390,7 +393,10 @@ impl States {
             None if state.base_name == "scratch" => {
                 Ok(Origin { document: empty(), node: None, layers: 0, shown: 0, context: None })
             }
-            None => self.image(frontend, number, &state.base_name, &platform, graph).map_err(at),
+            None => {
+                let base = frontend.bases.resolve(&state.base_name, &platform).map_err(at)?;
+                self.image(frontend, number, base, graph)
+            }
         }
     }
 
@@ -398,13 +404,11 @@ impl States {
         &self,
         frontend: &Frontend<'_>,
         number: usize,
-        name: &str,
-        platform: &Platform,
+        base: Base,
         graph: &mut Graph,
     ) -> Result<Origin> {
         let state = self.get(number)?;
-        let base = frontend.bases.resolve(name, platform)?;
-        let mut document = base.document.clone();
+        let mut document = base.document;
         document.created = None;
         let text = format!("FROM {}", base.shown_name);
         let (text, shown) = match state.total {

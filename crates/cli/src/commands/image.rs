@@ -161,7 +161,7 @@ fn load(session: &mut Session<'_, '_>, args: Load) -> Outcome {
         Some(input) => open_archive(input)?,
         None => (LoadSource::File(standard_input()?), None),
     };
-    let options = LoadOptions { platform: args.platform };
+    let options = LoadOptions { platform: args.platform, ..LoadOptions::default() };
     let progress = Progress::bytes("Loading", total_bytes, Show::unless(args.quiet));
     let loaded = session.engine.image_load(source, &options, &|bytes| progress.add(bytes));
     drop(progress);

@@ -85,9 +85,6 @@ fn named(value: &str) -> ContextSource {
     if let Some(layout) = value.strip_prefix("oci-layout://") {
         return ContextSource::OciLayout(layout.to_owned());
     }
-    if let Some(target) = value.strip_prefix("target:") {
-        return ContextSource::Target(target.to_owned());
-    }
     remote(value).unwrap_or_else(|| ContextSource::Directory(PathBuf::from(value)))
 }
 
@@ -108,7 +105,7 @@ pub(super) fn named_context(text: &str) -> Result<(String, ContextSource), Failu
             Err(error) => error.to_string(),
         };
         return Err(Failure::new(format!(
-            "failed to get build context {name}: stat {value}: {reason}"
+            "failed to build: failed to get build context {name}: stat {value}: {reason}"
         )));
     }
     let familiar = reference.familiar();

@@ -32,12 +32,13 @@ fn named_contexts() {
         named("a:latest=docker-image://b:1").unwrap(),
         ("a".to_owned(), "Image(\"b:1\")".to_owned())
     );
-    assert_eq!(named("a=target:b").unwrap().1, "Target(\"b\")");
     assert_eq!(named("a=oci-layout:///x:1").unwrap().1, "OciLayout(\"/x:1\")");
     assert_eq!(named("a").unwrap_err().why, "invalid context value: a, expected key=value");
     let missing = named("a=/no/such/directory").unwrap_err().why;
     assert!(
-        missing.starts_with("failed to get build context a: stat /no/such/directory: "),
+        missing.starts_with(
+            "failed to build: failed to get build context a: stat /no/such/directory: "
+        ),
         "{missing}"
     );
 }
