@@ -11,11 +11,12 @@ mod raw_json;
 mod tty;
 
 use std::io::{IsTerminal as _, Write};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use orlop_engine::build::Cancel;
 use orlop_engine::build::progress::{Event, Progress};
 
 use crate::failure::Failure;
@@ -26,6 +27,10 @@ const TICK: Duration = Duration::from_millis(150);
 /// Events that wait to be shown. A step whose output is read slowly then waits, as with a full pipe;
 /// each holds 64 KiB at most.
 const EVENTS_MAX: usize = 256;
+/// Between two attempts to hand an event to a display that has too many.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
+/// How long an ended build waits for a reader of what it shows.
+const READER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,12 +87,21 @@ pub struct Display {
 /// The build's end of a display.
 pub struct Feed {
     sender: SyncSender<Stamped>,
+    cancel: Cancel,
 }
 
 impl Progress for Feed {
     fn event(&self, event: Event) {
-        // The display ends after the build; an event that comes later has nobody to see it.
-        let _ = self.sender.send(Stamped { event, at: Instant::now(), time: Timestamp::now() });
+        let mut event = Stamped { event, at: Instant::now(), time: Timestamp::now() };
+        // The display ends after the build; an event that comes later has nobody to see it. A build
+        // goes no faster than its reader reads, but it need not wait to be ended.
+        while let Err(TrySendError::Full(back)) = self.sender.try_send(event) {
+            if self.cancel.is_cancelled() {
+                return;
+            }
+            event = back;
+            std::thread::sleep(FULL_PAUSE);
+        }
     }
 }
 
@@ -114,8 +128,22 @@ impl Display {
     }
 
     /// What the build tells its events to.
-    pub fn feed(&self) -> Feed {
-        Feed { sender: self.sender.clone() }
+    pub fn feed(&self, cancel: &Cancel) -> Feed {
+        Feed { sender: self.sender.clone(), cancel: cancel.clone() }
+    }
+
+    /// As [`Display::finish`], for a build that was ended: `None` if nobody reads what is shown, so
+    /// that nothing more can be told either.
+    pub fn finish_soon(self) -> Option<Vec<Warning>> {
+        drop(self.sender);
+        let begin = Instant::now();
+        while !self.thread.is_finished() {
+            if begin.elapsed() > READER_PATIENCE {
+                return None;
+            }
+            std::thread::sleep(FULL_PAUSE);
+        }
+        Some(self.thread.join().unwrap_or_default())
     }
 
     /// Shows the last of it, and gives the warnings that the build had.

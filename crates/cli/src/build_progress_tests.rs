@@ -23,7 +23,7 @@ fn modes_have_buildkits_names() {
 #[test]
 fn events_are_shown_in_order_and_warnings_come_back() {
     let (sender, receiver) = mpsc::sync_channel(16);
-    let feed = Feed { sender };
+    let feed = Feed { sender, cancel: Cancel::default() };
     let name = "[1/1] RUN a".to_owned();
     feed.event(Event::Announced { vertex: 7, digest: "d".into(), name, inputs: vec![] });
     feed.event(Event::Started { vertex: 7 });

@@ -94,7 +94,7 @@ fn run(session: &mut Session<'_, '_>, args: &BuildArgs, prepared: Prepared) -> O
     // From here on an interrupt ends the build and not the command: steps are cleaned up.
     let signals = orlop_engine::hold_signals()?;
     let display = Display::start(if method.call == Call::Build { mode } else { quiet(mode) })?;
-    let feed = display.feed();
+    let feed = display.feed(&cancel);
     let over = AtomicBool::new(false);
     let built = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
@@ -119,7 +119,12 @@ fn run(session: &mut Session<'_, '_>, args: &BuildArgs, prepared: Prepared) -> O
         built
     });
     drop(feed);
-    let warnings = display.finish();
+    let warnings = if cancel.is_cancelled() {
+        let Some(warnings) = display.finish_soon() else { return Ok(CANCELLED) };
+        warnings
+    } else {
+        display.finish()
+    };
     drop(signals);
     let told = matches!(mode, Mode::Quiet | Mode::RawJson) || method.call != Call::Build;
     if !told {
@@ -243,7 +248,8 @@ fn tell_error(session: &mut Session<'_, '_>, error: &orlop_engine::Error) -> Out
         let word = Some(place.word.as_str()).filter(|word| !word.is_empty());
         write!(err, "{}", excerpt(&place.file, &place.text, lines, word))?;
     }
-    writeln!(err, "ERROR: failed to build: failed to solve: {}", crate::failure::chain(build))?;
+    let failure = Failure::new(crate::failure::chain(build));
+    writeln!(err, "ERROR: failed to build: failed to solve: {}", failure.reason())?;
     if let Some(hint) = error.hint() {
         write!(err, "{}", hint_line(&hint, session.program))?;
     }
