@@ -2,12 +2,15 @@
 
 use orlop_layer::chain_id;
 use orlop_registry::manifest::{Descriptor, ImageManifest, Manifest};
-use orlop_registry::{BlobRequest, FetchedManifest, ManifestKey, Repository};
+use orlop_registry::{BlobRequest, FetchedManifest, ManifestKey, Repository, Resolved};
 use orlop_types::image::ImageConfig;
 use orlop_types::{ChainId, DiffId, Digest, ImageId, Platform};
 
 use crate::transfer::TransferWatch;
 use crate::{Error, Images, Result};
+
+/// Longest manifest that is looked for in the store; the client's own limit for those that come.
+const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// An image as a registry describes it.
 #[derive(Debug)]
@@ -61,9 +64,16 @@ impl Images<'_> {
         platform: Option<&Platform>,
         watch: &TransferWatch,
     ) -> Result<PlannedPull> {
-        let top = repository.manifest(key, &watch.quiet())?;
+        let resolved = match key {
+            ManifestKey::Tag(tag) => repository.resolve(tag, &watch.quiet())?,
+            ManifestKey::Digest(_) => Resolved::Fetched(repository.manifest(key, &watch.quiet())?),
+        };
+        let top = match resolved {
+            Resolved::Named(digest) => self.manifest_of(repository, &digest, watch)?,
+            Resolved::Fetched(manifest) => manifest,
+        };
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
-        let (index, manifest, document) = choose(repository, top, &wanted, watch)?;
+        let (index, manifest, document) = self.for_platform(repository, top, &wanted, watch)?;
         let id = ImageId::new(document.config.digest.clone());
         // What the store has need not be fetched.
         let known = self.store.read::<_, Error>(|query| Ok(query.image(&id)?))?;
@@ -99,34 +109,54 @@ impl Images<'_> {
         }
         Ok(found)
     }
-}
 
-/// Fetches the manifest for a platform behind an index, which may stand behind another one.
-fn choose(
-    repository: &Repository,
-    top: FetchedManifest,
-    platform: &Platform,
-    watch: &TransferWatch,
-) -> Result<(Option<FetchedManifest>, FetchedManifest, ImageManifest)> {
-    let index = match top.parse()? {
-        Manifest::Image(document) => {
-            check_kind(&document.config)?;
-            return Ok((None, top, document));
+    /// Fetches the manifest for a platform behind an index, which may stand behind another one.
+    fn for_platform(
+        &self,
+        repository: &Repository,
+        top: FetchedManifest,
+        platform: &Platform,
+        watch: &TransferWatch,
+    ) -> Result<(Option<FetchedManifest>, FetchedManifest, ImageManifest)> {
+        let index = match top.parse()? {
+            Manifest::Image(document) => {
+                check_kind(&document.config)?;
+                return Ok((None, top, document));
+            }
+            Manifest::Index(index) => index,
+        };
+        let chosen = index.choose(platform)?;
+        let manifest = self.manifest_of(repository, &chosen.digest, watch)?;
+        match manifest.parse()? {
+            Manifest::Image(document) => {
+                check_kind(&document.config)?;
+                Ok((Some(top), manifest, document))
+            }
+            Manifest::Index(_) => {
+                let text = "an index that leads to another index is not supported";
+                Err(orlop_registry::Error::Unsupported(text.to_owned()).into())
+            }
         }
-        Manifest::Index(index) => index,
-    };
-    let chosen = index.choose(platform)?;
-    let manifest =
-        repository.manifest(&ManifestKey::Digest(chosen.digest.clone()), &watch.quiet())?;
-    match manifest.parse()? {
-        Manifest::Image(document) => {
-            check_kind(&document.config)?;
-            Ok((Some(top), manifest, document))
+    }
+
+    /// A manifest by its digest: the store's own if it has it, else the registry's.
+    fn manifest_of(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        watch: &TransferWatch,
+    ) -> Result<FetchedManifest> {
+        let stored = self.content().read(digest, MANIFEST_BYTES_MAX);
+        let row = self.store.read(|query| query.content(digest))?;
+        match (stored, row) {
+            (Ok(bytes), Some(row)) => {
+                let digest = digest.clone();
+                return Ok(FetchedManifest { media_type: row.media_type, digest, bytes });
+            }
+            (Err(Error::DamagedBlob(_)), _) => self.content().forget_damaged(digest)?,
+            _ => {}
         }
-        Manifest::Index(_) => {
-            let text = "an index that leads to another index is not supported";
-            Err(orlop_registry::Error::Unsupported(text.to_owned()).into())
-        }
+        Ok(repository.manifest(&ManifestKey::Digest(digest.clone()), &watch.quiet())?)
     }
 }
 

@@ -152,7 +152,9 @@ fn an_account_over_tls_is_used_by_push_and_pull_until_logout() {
     assert_eq!(output.ok(), format!("Removing login credentials for {host}"));
     assert_eq!(fs::read_to_string(user.file()).unwrap(), "{\n\t\"auths\": {}\n}");
     let output = user.run(&["pull", "-q", &image]);
-    assert!(output.code != 0 && output.stderr.contains("no basic auth credentials"), "{output}");
+    let refused = "/v2/team/busybox/manifests/1\": no basic auth credentials";
+    assert!(output.code != 0 && output.stderr.contains("Head \"https://"), "{output}");
+    assert!(output.stderr.contains(refused), "{output}");
     // And for one command from the environment.
     user.variables.push((
         "DOCKER_AUTH_CONFIG".to_owned(),

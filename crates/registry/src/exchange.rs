@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use orlop_types::Digest;
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response};
 use serde::Deserialize;
 use url::Url;
@@ -16,7 +16,7 @@ use crate::endpoint::{Endpoint, challenges_of};
 use crate::error::{Error, Result};
 use crate::error_answer::{general, of_manifest, retry_after};
 use crate::manifest::ACCEPTED;
-use crate::repository::{FetchedManifest, ManifestHead, ManifestKey, Repository};
+use crate::repository::{FetchedManifest, ManifestKey, Repository, Resolved};
 use crate::runtime::wait;
 use crate::token::{basic, sensitive};
 use crate::transport::{Answer, Outgoing, Payload, go_method, limited, shown};
@@ -305,7 +305,7 @@ pub(crate) async fn first_of<T>(
     Err(last.unwrap_or_else(|| nothing().into()))
 }
 
-/// Asks for a manifest, with or without its bytes.
+/// Asks for a manifest, with or without its bytes; the answer may be a refusal.
 async fn ask_manifest(
     session: &Session,
     key: &ManifestKey,
@@ -321,11 +321,7 @@ async fn ask_manifest(
         payload: Payload::None,
         scopes: &[session.scope("pull")],
     };
-    let answer = session.send(&endpoint, &call).await?;
-    if answer.response.status().is_success() {
-        return Ok(answer);
-    }
-    Err(refuse(&session.shared, answer).await)
+    session.send(&endpoint, &call).await
 }
 
 /// The reference of a key, as people write it.
@@ -362,6 +358,9 @@ pub(crate) fn manifest(
 async fn fetch_manifest(session: &Session, key: &ManifestKey) -> Result<FetchedManifest, Failure> {
     let shared = &session.shared;
     let answer = ask_manifest(session, key, Method::GET).await?;
+    if !answer.response.status().is_success() {
+        return Err(refuse(shared, answer).await);
+    }
     let media_type = header(&answer.response, CONTENT_TYPE.as_str()).unwrap_or_default();
     let said = header(&answer.response, DIGEST_HEADER);
     let length = answer.response.content_length();
@@ -391,41 +390,27 @@ async fn fetch_manifest(session: &Session, key: &ManifestKey) -> Result<FetchedM
     Ok(FetchedManifest { media_type, digest, bytes })
 }
 
-pub(crate) fn head(
-    repository: &Repository,
-    key: &ManifestKey,
-    watch: &Watch,
-) -> Result<ManifestHead> {
+/// Asks for a tag's digest first, as Docker does: what is here already need not come, and Docker Hub
+/// does not count it. A registry that does not tell it sends the manifest, or says why not.
+pub(crate) fn resolve(repository: &Repository, tag: &str, watch: &Watch) -> Result<Resolved> {
     let sessions = repository.pull_sessions()?;
-    let found = wait(
+    let key = ManifestKey::Tag(tag.to_owned());
+    wait(
         watch,
         retrying(&repository.shared, watch, async || {
             first_of(&sessions, async |session| {
-                let answer = ask_manifest(session, key, Method::HEAD).await?;
+                let answer = ask_manifest(session, &key, Method::HEAD).await?;
                 let digest = header(&answer.response, DIGEST_HEADER);
-                let size = header(&answer.response, CONTENT_LENGTH.as_str());
-                Ok((
-                    header(&answer.response, CONTENT_TYPE.as_str()).unwrap_or_default(),
-                    digest.and_then(|text| text.parse::<Digest>().ok()),
-                    size.and_then(|text| text.parse().ok()).unwrap_or(0),
-                ))
+                let digest = digest.and_then(|text| text.parse::<Digest>().ok());
+                match digest.filter(|_| answer.response.status().is_success()) {
+                    Some(digest) => Ok(Resolved::Named(digest)),
+                    None => fetch_manifest(session, &key).await.map(Resolved::Fetched),
+                }
             })
             .await
-            .map_err(|failure| in_pull_words(repository, key, failure))
+            .map_err(|failure| in_pull_words(repository, &key, failure))
         }),
-    )?;
-    let (media_type, Some(digest), size) = found else {
-        // Some registries name no digest; then only the bytes tell.
-        let fetched = manifest(repository, key, watch)?;
-        let size = fetched.bytes.len() as u64;
-        return Ok(ManifestHead { media_type: fetched.media_type, digest: fetched.digest, size });
-    };
-    match key {
-        ManifestKey::Digest(wanted) if *wanted != digest => {
-            Err(Error::ManifestVerification { digest: wanted.clone() })
-        }
-        _ => Ok(ManifestHead { media_type, digest, size }),
-    }
+    )
 }
 
 /// One header field as text.

@@ -11,7 +11,7 @@ use orlop_types::{Digest, ErrorKind};
 use crate::manifest::{Manifest, OCI_MANIFEST};
 use crate::{
     BlobRequest, BlobUpload, Client, ClientOptions, Credential, Credentials, DownloadRequest,
-    Error, Event, ManifestKey, Pushed, Repository, SearchQuery, Verifier, Watch,
+    Error, Event, ManifestKey, Pushed, Repository, Resolved, SearchQuery, Verifier, Watch,
 };
 
 /// Options with short waits.
@@ -204,8 +204,18 @@ fn manifests_are_verified() {
         assert_eq!(fetched.digest.as_str(), digest);
         assert_eq!(fetched.bytes, text.as_bytes());
         assert!(matches!(fetched.parse().expect("a manifest"), Manifest::Image(_)));
-        let head = repository.head(key, &Watch::default()).expect("there");
-        assert_eq!((head.digest.as_str(), head.size), (digest.as_str(), text.len() as u64));
+    }
+    let named = Resolved::Named(digest.parse().expect("a digest"));
+    assert_eq!(repository.resolve("v1", &Watch::default()).expect("there"), named);
+    // A registry that refuses to tell the digest, or tells nonsense, sends the manifest.
+    for fault in
+        [busy(405, None), Fault::Header("Docker-Content-Digest".to_owned(), "x".to_owned())]
+    {
+        server.fault("HEAD /v2/a/b/manifests/", fault, 1);
+        let resolved = repository.resolve("v1", &Watch::default()).expect("there");
+        assert!(
+            matches!(resolved, Resolved::Fetched(manifest) if manifest.bytes == text.as_bytes())
+        );
     }
     for key in [&tag, &by_digest] {
         server.fault("/manifests/", Fault::FlipByte(30), 1);
@@ -323,7 +333,7 @@ fn without_credentials_dockers_words_say_so() {
     server.require("Basic realm=\"x\"", &["Basic dTpw"]);
     let anonymous = repository(&server, options());
     let key = ManifestKey::Tag("v1".to_owned());
-    let error = anonymous.head(&key, &Watch::default()).expect_err("refused");
+    let error = anonymous.resolve("v1", &Watch::default()).expect_err("refused");
     let url = format!("http://{}/v2/a/b/manifests/v1", server.host());
     assert_eq!(error.to_string(), format!("Head \"{url}\": no basic auth credentials"));
     let wrong = anonymous.with_credential(Credential::basic("u", "wrong-secret"));

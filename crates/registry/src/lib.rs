@@ -55,7 +55,7 @@ pub use exchange::next_page;
 pub use fetch::{BlobReader, BlobRequest, content_range};
 pub use manifest::{Descriptor, ImageManifest, Index, Manifest};
 pub use options::{ClientOptions, Limits, Retries, Timeouts};
-pub use repository::{FetchedManifest, ManifestHead, ManifestKey, Repository};
+pub use repository::{FetchedManifest, ManifestKey, Repository, Resolved};
 pub use search::{SearchQuery, SearchResult};
 pub use upload::{BlobUpload, OpenBytes, Pushed};
 pub use verify::Verifier;

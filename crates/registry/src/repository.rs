@@ -64,15 +64,13 @@ impl FetchedManifest {
     }
 }
 
-/// What a registry says of a manifest without sending it.
+/// What a tag leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ManifestHead {
-    /// What the registry calls it.
-    pub media_type: String,
-    /// Its digest.
-    pub digest: Digest,
-    /// Its size, 0 if unknown.
-    pub size: u64,
+pub enum Resolved {
+    /// A manifest of this digest, which was not sent.
+    Named(Digest),
+    /// The manifest itself, from a registry that names no digests.
+    Fetched(FetchedManifest),
 }
 
 /// One repository as a client sees it; cheap to clone.
@@ -110,12 +108,12 @@ impl Repository {
         crate::exchange::manifest(self, key, watch)
     }
 
-    /// Asks for a manifest's digest without fetching it.
+    /// Asks what a tag leads to, without its bytes where the registry tells.
     ///
     /// # Errors
     /// As [`Self::manifest`].
-    pub fn head(&self, key: &ManifestKey, watch: &Watch) -> Result<ManifestHead> {
-        crate::exchange::head(self, key, watch)
+    pub fn resolve(&self, tag: &str, watch: &Watch) -> Result<Resolved> {
+        crate::exchange::resolve(self, tag, watch)
     }
 
     /// Lists every tag, all pages of it.
