@@ -2,6 +2,7 @@
 
 mod build;
 mod builder;
+mod buildx;
 mod container;
 mod copy;
 mod disk_usage;

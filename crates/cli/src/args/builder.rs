@@ -14,6 +14,71 @@ pub enum BuilderGroup {
     Du(BuilderUsage),
     /// Remove build cache
     Prune(BuilderPrune),
+    /// Show or set how much the build cache may take
+    Budget(BuilderBudget),
+    /// List the builders: there is one, this program
+    Ls(BuilderList),
+    /// Show the builder
+    Inspect(BuilderInspect),
+    /// Choose a builder: `default` is the only one
+    Use(BuilderUse),
+    /// Show the builder's version
+    Version,
+    /// Is refused: there are no builders to make
+    #[command(hide = true)]
+    Create(BuilderCreate),
+}
+
+/// `builder ls`
+#[derive(Debug, Args)]
+pub struct BuilderList {
+    /// `table`, `table TEMPLATE`, `json`, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Show everything in full
+    #[arg(long)]
+    pub no_trunc: bool,
+}
+
+/// `builder inspect`
+#[derive(Debug, Args)]
+pub struct BuilderInspect {
+    /// Has no effect: the builder is always ready
+    #[arg(long, hide = true)]
+    pub bootstrap: bool,
+    /// `default`
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// `builder use`
+#[derive(Debug, Args)]
+pub struct BuilderUse {
+    /// Has no effect: there is one builder
+    #[arg(long, hide = true)]
+    pub default: bool,
+    /// Has no effect: there is one builder
+    #[arg(long, hide = true)]
+    pub global: bool,
+    /// `default`
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// `builder create`
+#[derive(Debug, Args)]
+pub struct BuilderCreate {
+    /// Whatever is asked for
+    #[arg(value_name = "WORD", num_args = 0.., allow_hyphen_values = true, trailing_var_arg = true)]
+    pub words: Vec<String>,
+}
+
+/// `builder budget`
+#[derive(Debug, Args)]
+pub struct BuilderBudget {
+    /// Bytes (`20GB`), or a part of the disk (`10%`); kept for all builds to come
+    #[arg(value_name = "SIZE")]
+    pub size: Option<String>,
 }
 
 /// `builder du`

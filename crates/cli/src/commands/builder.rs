@@ -22,6 +22,12 @@ pub fn dispatch(session: &mut Session<'_, '_>, command: BuilderGroup) -> Outcome
         BuilderGroup::Build(args) => super::build::build(session, &args),
         BuilderGroup::Du(args) => usage(session, &args),
         BuilderGroup::Prune(args) => prune(session, &args),
+        BuilderGroup::Budget(args) => budget(session, args.size.as_deref()),
+        BuilderGroup::Ls(args) => super::buildx::list(session, &args),
+        BuilderGroup::Inspect(args) => super::buildx::inspect(session, args.name.as_deref()),
+        BuilderGroup::Use(args) => super::buildx::choose(&args.name),
+        BuilderGroup::Version => super::buildx::version(session),
+        BuilderGroup::Create(_) => super::buildx::create(),
     }
 }
 
@@ -65,6 +71,25 @@ fn prune(session: &mut Session<'_, '_>, args: &BuilderPrune) -> Outcome {
     };
     let total = human_size(pruned.space_reclaimed as f64);
     text.push_str(&columns(&[vec!["Total:".to_owned(), total]]));
+    session.streams.out.write_all(text.as_bytes())?;
+    Ok(0)
+}
+
+/// Sets the budget that builds have unless they are given another one, and shows it.
+fn budget(session: &mut Session<'_, '_>, size: Option<&str>) -> Outcome {
+    if let Some(text) = size {
+        let value = match text.strip_suffix('%') {
+            Some(_) => text.to_owned(),
+            None => parse_ram_bytes(text)
+                .map_err(|error| Failure::new(format!("invalid size `{text}`: {error}")))?
+                .max(0)
+                .to_string(),
+        };
+        session.engine.set_build_cache_budget(&value)?;
+    }
+    let (budget, used) = session.engine.build_cache_budget()?;
+    let row = |name: &str, bytes: u64| vec![format!("{name}:"), human_size(bytes as f64)];
+    let text = columns(&[row("Budget", budget), row("Used", used)]);
     session.streams.out.write_all(text.as_bytes())?;
     Ok(0)
 }

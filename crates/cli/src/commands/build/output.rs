@@ -9,7 +9,7 @@ use orlop_engine::build::request::{Destination, Output, OutputKind};
 
 use super::source;
 use crate::args::BuildArgs;
-use crate::commands::build::request::pairs;
+use crate::commands::build::request::{in_build, pairs};
 use crate::failure::Failure;
 use crate::output_file::Pending;
 
@@ -163,12 +163,16 @@ fn output(entry: Entry, files: &mut Files, stdout_taken: &mut bool) -> Result<Ou
             (OutputKind::Image, false, false)
         }
         "cacheonly" => (OutputKind::CacheOnly, false, false),
-        _ => return Err(Failure::new(format!("exporter {name:?} could not be found"))),
+        _ => {
+            return Err(Failure::new(format!(
+                "failed to build: failed to solve: exporter {name:?} could not be found"
+            )));
+        }
     };
     let destination = if directory {
-        to_directory(&name, &destination)?
+        to_directory(&name, &destination).map_err(in_build)?
     } else if file {
-        to_file(&name, &destination, files, stdout_taken)?
+        to_file(&name, &destination, files, stdout_taken).map_err(in_build)?
     } else {
         Destination::Store
     };

@@ -98,11 +98,16 @@ pub(super) fn refuse(args: &BuildArgs) -> Result<(), Failure> {
         return Err(Failure::new("--isolation is only supported on Windows"));
     }
     if args.no_cache && !args.no_cache_filter.is_empty() {
-        return Err(Failure::new(
+        return Err(in_build(Failure::new(
             "--no-cache and --no-cache-filter cannot currently be used together",
-        ));
+        )));
     }
     Ok(())
+}
+
+/// Puts buildx's words before what it finds only once it builds.
+pub(super) fn in_build(failure: Failure) -> Failure {
+    Failure { why: format!("failed to build: {}", failure.why), ..failure }
 }
 
 /// What is taken but does nothing.
@@ -128,7 +133,7 @@ pub(super) fn request(
     let source_date_epoch = source_date_epoch(&build_args)?;
     let mut request = BuildRequest {
         outputs,
-        tags: tags(&args.tag)?,
+        tags: tags(&args.tag).map_err(in_build)?,
         target: args.target.clone(),
         build_args,
         labels: labels(&args.label)?,
@@ -139,7 +144,11 @@ pub(super) fn request(
         cache_to: output::caches(&args.cache_to)?,
         network: args.network.clone(),
         allow: args.allow.clone(),
-        add_hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_, _>>()?,
+        add_hosts: args
+            .add_host
+            .iter()
+            .map(|text| host(text).map_err(in_build))
+            .collect::<Result<_, _>>()?,
         shm_size_bytes: bytes(args.shm_size.as_deref(), "--shm-size")?,
         ulimits: ulimits(&args.ulimit)?,
         cgroup_parent: args.cgroup_parent.clone().unwrap_or_default(),
@@ -164,15 +173,15 @@ pub(super) fn request(
         request.named_contexts.insert(name, context);
     }
     for text in args.secret.iter().filter(|text| !text.is_empty()) {
-        let (id, secret) = source::secret(text)?;
+        let (id, secret) = source::secret(text).map_err(in_build)?;
         request.secrets.insert(id, secret);
     }
     for text in args.ssh.iter().filter(|text| !text.is_empty()) {
-        let (id, agent) = source::ssh(text)?;
+        let (id, agent) = source::ssh(text).map_err(in_build)?;
         request.ssh.insert(id, agent);
     }
     // Last, as it may read standard input.
-    (request.context, request.dockerfile) = source::context(args)?;
+    (request.context, request.dockerfile) = source::context(args).map_err(in_build)?;
     Ok((request, files))
 }
 
