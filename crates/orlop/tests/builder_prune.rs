@@ -85,3 +85,22 @@ fn a_cache_in_use_stays_and_system_prune_takes_the_rest() {
     assert!(text.ends_with("Total reclaimed space: 3MB"), "{text}");
     fixture.ok(&["system", "check"]);
 }
+
+#[test]
+#[ignore = "root: CAP_SYS_ADMIN"]
+fn the_budget_is_kept_for_all_builds_and_what_is_too_much_goes_at_once() {
+    let fixture = fixture!();
+    fixture.busybox();
+    let directory = fixture.directory("context");
+    let text = "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=3\n";
+    std::fs::write(directory.join("Dockerfile"), text).unwrap();
+    assert_eq!(fixture.ok(&["builder", "budget", "20MB"]), "Budget:\t20.97MB\nUsed:\t0B");
+    let build = ["build", "-q", "--output", "type=cacheonly", directory.to_str().unwrap()];
+    fixture.ok(&build);
+    assert_eq!(fixture.ok(&["builder", "budget"]), "Budget:\t20.97MB\nUsed:\t3.146MB");
+    assert_eq!(fixture.ok(&["builder", "budget", "1MB"]), "Budget:\t1.049MB\nUsed:\t0B");
+    fixture.ok(&build);
+    assert_eq!(fixture.ok(&["builder", "budget"]), "Budget:\t1.049MB\nUsed:\t0B");
+    assert!(fixture.orlop(&["builder", "budget", "much"]).code != 0);
+    fixture.ok(&["system", "check"]);
+}
