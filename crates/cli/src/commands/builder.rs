@@ -81,7 +81,7 @@ fn budget(session: &mut Session<'_, '_>, size: Option<&str>) -> Outcome {
         let value = match text.strip_suffix('%') {
             Some(_) => text.to_owned(),
             None => parse_ram_bytes(text)
-                .map_err(|error| Failure::new(format!("invalid size `{text}`: {error}")))?
+                .map_err(|error| Failure::new(error.to_string()))?
                 .max(0)
                 .to_string(),
         };
