@@ -8,10 +8,8 @@ use orlop_layer::LayerStore;
 use orlop_meta::Store;
 
 use crate::progress::{Event, Outcome, Progress};
-use crate::request::{
-    BuildOutcome, BuildRequest, ContextSource, DockerfileSource, NoCache,
-};
-use crate::{Builder, Cancel, CachePruneOptions, Error};
+use crate::request::{BuildOutcome, BuildRequest, ContextSource, DockerfileSource, NoCache};
+use crate::{Builder, CachePruneOptions, Cancel, Error};
 
 /// A store with a builder.
 struct Bench {
@@ -39,7 +37,9 @@ impl Kept {
             events
                 .iter()
                 .find_map(|event| match event {
-                    Event::Announced { vertex, name, .. } if *vertex == wanted => Some(name.clone()),
+                    Event::Announced { vertex, name, .. } if *vertex == wanted => {
+                        Some(name.clone())
+                    }
                     _ => None,
                 })
                 .unwrap()
@@ -58,9 +58,7 @@ impl Kept {
         self.ended()
             .into_iter()
             .filter(|(name, _)| {
-                name.starts_with('[')
-                    && !name.starts_with("[internal]")
-                    && !name.contains("FROM")
+                name.starts_with('[') && !name.starts_with("[internal]") && !name.contains("FROM")
             })
             .map(|(name, outcome)| (name, outcome == Outcome::Cached))
             .collect()
@@ -81,7 +79,8 @@ impl Kept {
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("root"), &directory.path().join("run")).unwrap();
+        let store =
+            Store::open(&directory.path().join("root"), &directory.path().join("run")).unwrap();
         let store = Arc::new(store);
         let layers = LayerStore::open(Arc::clone(&store), None).unwrap();
         let settings =
@@ -159,10 +158,7 @@ fn a_rebuild_takes_everything_from_the_cache_and_gives_the_same_image() {
         .iter()
         .map(|entry| entry["created_by"].as_str().unwrap())
         .collect();
-    assert_eq!(
-        texts,
-        ["COPY a /a # buildkit", "ENV X=1", "COPY b /d/ # buildkit", "CMD [\"/a\"]"]
-    );
+    assert_eq!(texts, ["COPY a /a # buildkit", "ENV X=1", "COPY b /d/ # buildkit", "CMD [\"/a\"]"]);
     assert_eq!(document["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
     assert_eq!(document["history"][1]["empty_layer"], true);
     assert_eq!(document["config"]["WorkingDir"], "/");
@@ -208,13 +204,19 @@ fn a_stage_that_nobody_needs_is_not_built_and_equal_content_is_found_again() {
     let (first, kept) = bench.image(bench.request(&text("a")));
     assert_eq!(
         kept.steps(),
-        [step("[one 1/1] COPY a /same", false), step("[stage-2 1/1] COPY --from=one /same /end", false)]
+        [
+            step("[one 1/1] COPY a /same", false),
+            step("[stage-2 1/1] COPY --from=one /same /end", false)
+        ]
     );
     // Another file of the same content: the stage runs, what it gives to the next one is the same.
     let (second, kept) = bench.image(bench.request(&text("b")));
     assert_eq!(
         kept.steps(),
-        [step("[one 1/1] COPY b /same", false), step("[stage-2 1/1] COPY --from=one /same /end", true)]
+        [
+            step("[one 1/1] COPY b /same", false),
+            step("[stage-2 1/1] COPY --from=one /same /end", true)
+        ]
     );
     assert_eq!(first, second);
 }
@@ -248,10 +250,16 @@ fn no_cache_runs_everything_or_one_stage() {
     bench.image(bench.request(text));
     let request = BuildRequest { no_cache: NoCache::All, ..bench.request(text) };
     let (_, kept) = bench.image(request);
-    assert_eq!(kept.steps(), [step("[one 1/1] COPY a /a", false), step("[two 1/1] COPY a /b", false)]);
+    assert_eq!(
+        kept.steps(),
+        [step("[one 1/1] COPY a /a", false), step("[two 1/1] COPY a /b", false)]
+    );
     let no_cache = NoCache::Stages(vec!["one".to_owned()]);
     let (_, kept) = bench.image(BuildRequest { no_cache, ..bench.request(text) });
-    assert_eq!(kept.steps(), [step("[one 1/1] COPY a /a", false), step("[two 1/1] COPY a /b", true)]);
+    assert_eq!(
+        kept.steps(),
+        [step("[one 1/1] COPY a /a", false), step("[two 1/1] COPY a /b", true)]
+    );
 }
 
 #[test]
@@ -306,8 +314,10 @@ fn errors_name_the_instruction() {
     assert!(error.to_string().contains("\"/nothing\": not found"), "{error}");
     assert!(kept.steps().is_empty());
     for (text, message) in [
-        ("FROM scratch AS x\nCOPY --from=later /a /a\nFROM scratch AS later\nFROM x\n",
-         "cannot copy from stage \"later\", it needs to be defined before current stage \"x\""),
+        (
+            "FROM scratch AS x\nCOPY --from=later /a /a\nFROM scratch AS later\nFROM x\n",
+            "cannot copy from stage \"later\", it needs to be defined before current stage \"x\"",
+        ),
         ("FROM scratch AS a\nCOPY --from=a /x /x\n", "circular dependency detected on stage: a"),
         ("FROM ${NOTHING}\n", "base name (${NOTHING}) should not be blank"),
         ("FROM scratch\nCOPY http://example.org/x /x\n", "source can't be a URL for COPY"),

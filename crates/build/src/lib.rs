@@ -15,8 +15,8 @@ mod builder;
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod builder_tests;
 mod cache;
-mod cache_transport;
 mod cache_registry;
+mod cache_transport;
 mod cache_tree;
 mod cache_usage;
 pub mod cancel;

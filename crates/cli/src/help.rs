@@ -20,7 +20,10 @@ const OTHER_NAMES: &[&[&str]] = &[
 /// Examples of commands whose flags have a language of their own.
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("attach", &["attach --detach-keys ctrl-x web"]),
-    ("build", &["build -t app:1 .", "build --target test --build-arg VERSION=2 -f ci/Dockerfile ."]),
+    (
+        "build",
+        &["build -t app:1 .", "build --target test --build-arg VERSION=2 -f ci/Dockerfile ."],
+    ),
     ("cp", &["cp ./index.html web:/usr/share/nginx/html/", "cp web:/var/log/. ./log"]),
     ("exec", &["exec -it db psql -U postgres", "exec -u 1000 -w /tmp web id"]),
     ("images", &["images --filter dangling=true", "images --format '{{.Repository}}:{{.Tag}}'"]),

@@ -110,7 +110,11 @@ impl Containers<'_> {
     }
 
     /// Checks what does not depend on the image, and fills in what nobody said; gives warnings.
-    pub(crate) fn check_request(&self, config: &Config, host_config: &mut HostConfig) -> Result<Vec<String>> {
+    pub(crate) fn check_request(
+        &self,
+        config: &Config,
+        host_config: &mut HostConfig,
+    ) -> Result<Vec<String>> {
         let machine = HostResources::detect()?;
         validate::config(config)?;
         let warnings = validate::host_config(host_config, &machine, Occasion::Create)?;

@@ -61,7 +61,9 @@ use orlop_layer::LayerStore;
 use orlop_meta::Store;
 
 pub use boot::BootStart;
-pub use build_step::{BuildStep, StepEnd, StepInputs, StepMount, StepRequest, StepSource, StepVolume};
+pub use build_step::{
+    BuildStep, StepEnd, StepInputs, StepMount, StepRequest, StepSource, StepVolume,
+};
 pub use changes::Change;
 pub use clock::{now_ns, now_text};
 pub use commit::CommitRequest;

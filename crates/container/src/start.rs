@@ -176,7 +176,11 @@ impl Containers<'_> {
         }
     }
 
-    pub(crate) fn write_files(&self, container: &ContainerRecord, network: &Placement) -> Result<()> {
+    pub(crate) fn write_files(
+        &self,
+        container: &ContainerRecord,
+        network: &Placement,
+    ) -> Result<()> {
         if network.shared_with.is_some() {
             // It sees the other container's files.
             return Ok(());

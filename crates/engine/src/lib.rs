@@ -45,6 +45,7 @@ pub use networks::NetworkSummary;
 pub use prune::ContainersPruned;
 pub use run::{RunOptions, RunOutcome, UnwantedOutputs};
 
+pub use orlop_archive::pack::Packing;
 pub use orlop_build::{CachePruneOptions, CachePruned, CacheUsage};
 pub use orlop_container::copy::rules::Direction as CopyDirection;
 pub use orlop_container::explain;
@@ -59,17 +60,17 @@ pub use orlop_container::{
 };
 pub use orlop_container::{IpamRequest, NewNetwork};
 pub use orlop_image::{
+    AttributeChange, DiffTotals, Edit, EditRequest, FileChange, FileDiff, FlattenRequest,
+    Flattened, ImageDiff, ImageTree, TreeLayer, TreeStep,
+};
+pub use orlop_image::{
     HistoryItem, ImageSummary, ImportOptions, LayerPacking, LayoutForm, LayoutOptions,
     LayoutTarget, LoadOptions, LoadSource, Loaded, Platform, Removal,
     RemoveOptions as ImageRemoveOptions, SavePlan, WrittenImage,
 };
 pub use orlop_image::{
-    AttributeChange, DiffTotals, Edit, EditRequest, FileChange, FileDiff, FlattenRequest, Flattened,
-    ImageDiff, ImageTree, TreeLayer, TreeStep,
-};
-pub use orlop_archive::pack::Packing;
-pub use orlop_image::{
-    KeepPacked, LayerState, PullOptions, Pulled, PushOptions, PushedImage, TransferEvent, TransferWatch,
+    KeepPacked, LayerState, PullOptions, Pulled, PushOptions, PushedImage, TransferEvent,
+    TransferWatch,
 };
 pub use orlop_layer::ChangeKind;
 pub use orlop_meta::EventRecord;

@@ -92,13 +92,16 @@ fn run(options: &Options) -> Result<()> {
                 while let Some(target) = options.targets.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(error) = fuzz(target, options) {
                         let failure = format!("{}: {error:#}", target.name);
-                        failed.lock().unwrap_or_else(|broken| broken.into_inner()).push(failure);
+                        failed
+                            .lock()
+                            .unwrap_or_else(std::sync::PoisonError::into_inner)
+                            .push(failure);
                     }
                 }
             });
         }
     });
-    let failed = failed.into_inner().unwrap_or_else(|broken| broken.into_inner());
+    let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("\n")) }
 }
 

@@ -68,14 +68,15 @@ pub use child::{ChildImage, target_reference};
 pub use content::{BlobReader, BlobWriter, Content, NewBlob};
 pub use content_pack::{LayerForm, compression_of};
 pub use describe::HistoryItem;
-pub use edit::{Edit, EditRequest};
-pub use flatten::{FlattenRequest, Flattened};
 pub use diff::{DiffTotals, FileChange, FileDiff, ImageDiff};
+pub use edit::{Edit, EditRequest};
 pub use error::{Conflict, Error, LoadProblem};
+pub use flatten::{FlattenRequest, Flattened};
 pub use images::Images;
 pub use import::{ImportOptions, Platform};
 pub use layout::{
-    LayerPacking, LayoutForm, LayoutImage, LayoutOptions, LayoutTarget, MediaTypes, SavePlan, WrittenImage,
+    LayerPacking, LayoutForm, LayoutImage, LayoutOptions, LayoutTarget, MediaTypes, SavePlan,
+    WrittenImage,
 };
 pub use list::ImageSummary;
 pub use load::{LayoutPick, LoadOptions, Loaded};
@@ -84,9 +85,9 @@ pub use prune::Pruned;
 pub use pull::{KeepPacked, PARALLEL_DOWNLOADS, PullOptions, Pulled};
 pub use push::{PARALLEL_UPLOADS, PushOptions, PushedImage};
 pub use remove::{Removal, RemoveOptions};
+pub use transfer::{LayerState, TransferEvent, TransferWatch};
 pub use tree::{ImageTree, TreeLayer, TreeStep};
 pub use tree_compare::AttributeChange;
-pub use transfer::{LayerState, TransferEvent, TransferWatch};
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -96,7 +96,9 @@ impl Query<'_> {
     pub fn containers_listed(&self, which: Listed) -> Result<Vec<ContainerListing>> {
         let filter = match which {
             Listed::All => "WHERE purpose = 'container'",
-            Listed::Active => "WHERE purpose = 'container' AND status IN ('running', 'paused', 'restarting')",
+            Listed::Active => {
+                "WHERE purpose = 'container' AND status IN ('running', 'paused', 'restarting')"
+            }
         };
         // Sorted here: SQLite would write whole rows, documents and all, to a temporary file.
         let mut rows = self.rows("list containers", &format!("{COLUMNS} {filter}"), [], listing)?;

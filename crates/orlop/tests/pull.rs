@@ -228,7 +228,7 @@ fn a_pull_that_is_cut_off_anywhere_leaves_nothing_half_and_the_next_one_goes_on(
         let check =
             if check.contains("no problems") { check } else { store.ok(&["system", "check"]) };
         assert!(check.contains("no problems"), "{point}: {check}");
-        let is_there = store.ok(&["images", "--quiet"]) != "";
+        let is_there = !store.ok(&["images", "--quiet"]).is_empty();
         assert_eq!(is_there, point == "pull.committed", "{point}");
         // What came whole is not fetched once more.
         let whole: Vec<String> = layers(&registry)

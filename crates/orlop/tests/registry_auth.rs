@@ -1,5 +1,5 @@
 //! Accounts at registries: `login`, `logout`, helpers, TLS; `search`; `import` of an address.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // Trees of our own making.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -2,7 +2,9 @@
 
 use clap::{Args, Subcommand};
 
-use super::{BuildArgs, EditArgs, FlattenArgs, ImageDiffArgs, ImageTreeArgs, InspectOne, Listing, Pull, Push};
+use super::{
+    BuildArgs, EditArgs, FlattenArgs, ImageDiffArgs, ImageTreeArgs, InspectOne, Listing, Pull, Push,
+};
 
 /// Commands about images that stand alone.
 #[derive(Debug, Subcommand)]

@@ -45,7 +45,7 @@ struct Line {
 
 impl Tty {
     pub fn new() -> Self {
-        let colours = !std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self { model: Model::default(), begun: Instant::now(), lines: 0, colours }
     }
 
@@ -88,7 +88,7 @@ impl Tty {
         }
         text.push('\r');
         for line in &lines {
-            let _ = write!(text, "{line}\u{1b}[K\n");
+            let _ = writeln!(text, "{line}\u{1b}[K");
         }
         // What stood below is gone; the cursor is seen again.
         text.push_str("\u{1b}[J\u{1b}[?25h");

@@ -82,7 +82,7 @@ pub fn choose(name: &str) -> Outcome {
 
 /// `buildx version`
 pub fn version(session: &mut Session<'_, '_>) -> Outcome {
-    session.streams.line(&format!("{DRIVER} {VERSION}"))?;
+    session.streams.line(format!("{DRIVER} {VERSION}"))?;
     Ok(0)
 }
 
