@@ -141,6 +141,9 @@ impl FilesystemRecipe {
     }
 }
 
+/// How often a mount that is there is tried to be cloned.
+const CLONE_ATTEMPTS: u32 = 5;
+
 /// Clones a mount of another process's mount namespace; `None` if there is none at that path (any
 /// more). The result is detached and private.
 pub fn clone_from_process(pid: i32, path: &Path) -> io::Result<Option<OwnedFd>> {
@@ -157,11 +160,7 @@ pub fn clone_from_process(pid: i32, path: &Path) -> io::Result<Option<OwnedFd>> 
     on_own_thread(|| {
         leave_shared_directories()?;
         crate::process::enter_namespace(&namespace)?;
-        let mount = match clone_tree(CWD, path, Reach::Recursive) {
-            Ok(mount) => mount,
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.source),
-        };
+        let Some(mount) = clone_while_there(path)? else { return Ok(None) };
         if !is_mount_root(path)? {
             return Ok(None);
         }
@@ -169,6 +168,25 @@ pub fn clone_from_process(pid: i32, path: &Path) -> io::Result<Option<OwnedFd>> 
         set_attributes(mount.as_fd(), Attributes { read_only: None, propagation })?;
         Ok(Some(mount))
     })
+}
+
+/// Clones what is mounted at a path; `None` if nothing is, any more. Its user may be unmounting it just
+/// now: the kernel refuses to clone what has left the namespace since it was looked up (EINVAL of
+/// `open_tree(2)`), so it is looked up again.
+fn clone_while_there(path: &Path) -> io::Result<Option<OwnedFd>> {
+    for _ in 1..CLONE_ATTEMPTS {
+        match clone_tree(CWD, path, Reach::Recursive) {
+            Ok(mount) => return Ok(Some(mount)),
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.source.raw_os_error() == Some(libc::EINVAL) => {
+                if !is_mount_root(path)? {
+                    return Ok(None);
+                }
+            }
+            Err(error) => return Err(error.source),
+        }
+    }
+    clone_tree(CWD, path, Reach::Recursive).map(Some).map_err(|error| error.source)
 }
 
 /// Whether something is mounted exactly at a path of the calling thread's namespace.
