@@ -309,10 +309,20 @@ impl Containers<'_> {
                 })?);
             }
             if let Some(root) = &root {
-                fill_volume(root, entry, volume, &Volumes::new(self.store))?;
+                fill_volume(root, entry, volume, &Volumes::new(self.store))
+                    .map_err(|error| self.removed_meanwhile(error, volume))?;
             }
         }
         Ok(())
+    }
+
+    /// What to say when a volume could not be filled: until the container's row refers to it, somebody
+    /// may remove it, and even make another one of its name.
+    fn removed_meanwhile(&self, error: Error, volume: &VolumeRecord) -> Error {
+        match self.store.read::<_, Error>(|query| Ok(query.volume(&volume.name)?)) {
+            Ok(present) if present.as_ref() != Some(volume) => removed(&volume.name),
+            _ => error,
+        }
     }
 
     /// Removes what a failed creation has made.
@@ -479,13 +489,13 @@ fn default_hostname(config: &mut Config, host_config: &HostConfig, id: &Containe
 
 /// A volume that was removed between its creation and the commit.
 fn volume_gone(error: orlop_meta::Error, name: &VolumeName) -> Error {
-    if error.is_constraint() {
-        Error::conflict(format!(
-            "volume {name} was removed while the container was being created; try again"
-        ))
-    } else {
-        error.into()
-    }
+    if error.is_constraint() { removed(name) } else { error.into() }
+}
+
+fn removed(name: &VolumeName) -> Error {
+    Error::conflict(format!(
+        "volume {name} was removed while the container was being created; try again"
+    ))
 }
 
 fn damaged(error: &serde_json::Error) -> Error {

@@ -53,9 +53,12 @@ struct Others {
 
 impl Others {
     fn shell(&self, script: &str) -> String {
-        let store = self.folder.join("store");
-        let options =
-            format!("--root {0}/root --runroot {0}/run --storage-driver vfs", store.display());
+        // podman wants its run root to be no longer than 50 characters.
+        let store = self.folder.ancestors().nth(2).unwrap();
+        let options = format!(
+            "--root {0}/pod/root --runroot {0}/pod/run --storage-driver vfs",
+            store.display()
+        );
         let script = format!(
             "podman() {{ command podman {options} \"$@\"; }}\n\
              buildah() {{ command buildah {options} \"$@\"; }}\n\
