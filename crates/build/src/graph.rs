@@ -135,9 +135,9 @@ impl Step {
                     "hosts": settings.add_hosts,
                     "hostname": settings.hostname,
                     "namespace": settings.cache_namespace,
-                    "shm": settings.shm_size_bytes,
-                    "ulimits": settings.ulimits,
-                    "cgroup": settings.cgroup_parent,
+                    "shm": settings.limits.shm_size_bytes,
+                    "ulimits": settings.limits.ulimits,
+                    "cgroup": settings.limits.cgroup_parent,
                 });
                 format!("{json}\n{settings}")
             }

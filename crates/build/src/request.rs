@@ -47,13 +47,29 @@ pub struct BuildRequest {
     pub allow: Vec<String>,
     /// Additional lines of `/etc/hosts`, `name:ip` or `name:host-gateway`.
     pub add_hosts: Vec<String>,
-    /// `/dev/shm` of RUN, bytes; 0 is the default.
+    /// What each RUN may use.
+    pub limits: RunLimits,
+    /// Whether each step says why it was or was not taken from the cache.
+    pub explain: bool,
+    /// What is wanted instead of a build.
+    pub call: Call,
+    /// Seconds since 1970 for everything that the build makes; the face has looked into its
+    /// environment, since the builder itself never reads variables.
+    pub source_date_epoch: Option<i64>,
+    /// Bytes that the build cache may take; the store's setting if absent.
+    pub cache_budget_bytes: Option<u64>,
+}
+
+/// What each RUN of a build may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunLimits {
+    /// `/dev/shm` in bytes; 0 is the default.
     pub shm_size_bytes: i64,
-    /// Limits of RUN's processes.
+    /// Limits of the processes.
     pub ulimits: Vec<Ulimit>,
-    /// Control group above RUN's.
+    /// Control group above the steps'.
     pub cgroup_parent: String,
-    /// Memory of each RUN in bytes (classic API); 0 is no limit.
+    /// Memory in bytes (classic API); 0 is no limit.
     pub memory_bytes: i64,
     /// `--memory-swap`.
     pub memory_swap_bytes: i64,
@@ -67,15 +83,6 @@ pub struct BuildRequest {
     pub cpu_period_us: i64,
     /// See `cpu_period_us`.
     pub cpu_quota_us: i64,
-    /// Whether each step says why it was or was not taken from the cache.
-    pub explain: bool,
-    /// What is wanted instead of a build.
-    pub call: Call,
-    /// Seconds since 1970 for everything that the build makes; the face has looked into its
-    /// environment, since the builder itself never reads variables.
-    pub source_date_epoch: Option<i64>,
-    /// Bytes that the build cache may take; the store's setting if absent.
-    pub cache_budget_bytes: Option<u64>,
 }
 
 /// Where a context comes from.

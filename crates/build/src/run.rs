@@ -23,10 +23,10 @@ use orlop_meta::Store;
 use orlop_runtime::plan::FileContent;
 use orlop_sys::mount::RootfsRecipe;
 use orlop_types::ChainId;
-use orlop_types::config::{Config, HostConfig, Ulimit};
+use orlop_types::config::{Config, HostConfig};
 
 use crate::progress::StepProgress;
-use crate::request::{BuildRequest, SecretSource, SshSource};
+use crate::request::{BuildRequest, RunLimits, SecretSource, SshSource};
 use crate::step::{Input, RunMountKind, RunStep};
 use crate::{Cancel, Error, Result};
 pub(crate) use cache_mount_list::KIND as CACHE_MOUNT;
@@ -71,26 +71,8 @@ pub struct RunSettings {
     pub hostname: String,
     /// Put before the ids of cache mounts (`BUILDKIT_CACHE_MOUNT_NS`).
     pub cache_namespace: String,
-    /// `/dev/shm`, bytes; 0 is the default.
-    pub shm_size_bytes: i64,
-    /// Limits of the processes.
-    pub ulimits: Vec<Ulimit>,
-    /// Control group above the steps'.
-    pub cgroup_parent: String,
-    /// Memory of each step in bytes; 0 is no limit.
-    pub memory_bytes: i64,
-    /// Memory and swap together.
-    pub memory_swap_bytes: i64,
-    /// Relative weight.
-    pub cpu_shares: i64,
-    /// Processors.
-    pub cpuset_cpus: String,
-    /// Memory nodes.
-    pub cpuset_mems: String,
-    /// Period of the quota.
-    pub cpu_period_us: i64,
-    /// Time in each period.
-    pub cpu_quota_us: i64,
+    /// What each step may use.
+    pub limits: RunLimits,
 }
 
 impl RunSettings {
@@ -108,16 +90,7 @@ impl RunSettings {
             add_hosts: request.add_hosts.clone(),
             hostname: argument("BUILDKIT_SANDBOX_HOSTNAME").unwrap_or_default(),
             cache_namespace: argument("BUILDKIT_CACHE_MOUNT_NS").unwrap_or_default(),
-            shm_size_bytes: request.shm_size_bytes,
-            ulimits: request.ulimits.clone(),
-            cgroup_parent: request.cgroup_parent.clone(),
-            memory_bytes: request.memory_bytes,
-            memory_swap_bytes: request.memory_swap_bytes,
-            cpu_shares: request.cpu_shares,
-            cpuset_cpus: request.cpuset_cpus.clone(),
-            cpuset_mems: request.cpuset_mems.clone(),
-            cpu_period_us: request.cpu_period_us,
-            cpu_quota_us: request.cpu_quota_us,
+            limits: request.limits.clone(),
         }
     }
 }
@@ -233,16 +206,16 @@ fn configuration(build: &RunBuild<'_>, step: &RunStep) -> (Config, HostConfig) {
         network_mode: if step.network.is_empty() { "default" } else { &*step.network }.to_owned(),
         privileged: step.insecure,
         extra_hosts: Some(settings.add_hosts.clone()).filter(|hosts| !hosts.is_empty()),
-        shm_size: settings.shm_size_bytes,
-        ulimits: Some(settings.ulimits.clone()).filter(|limits| !limits.is_empty()),
-        cgroup_parent: settings.cgroup_parent.clone(),
-        memory: settings.memory_bytes,
-        memory_swap: settings.memory_swap_bytes,
-        cpu_shares: settings.cpu_shares,
-        cpuset_cpus: settings.cpuset_cpus.clone(),
-        cpuset_mems: settings.cpuset_mems.clone(),
-        cpu_period: settings.cpu_period_us,
-        cpu_quota: settings.cpu_quota_us,
+        shm_size: settings.limits.shm_size_bytes,
+        ulimits: Some(settings.limits.ulimits.clone()).filter(|limits| !limits.is_empty()),
+        cgroup_parent: settings.limits.cgroup_parent.clone(),
+        memory: settings.limits.memory_bytes,
+        memory_swap: settings.limits.memory_swap_bytes,
+        cpu_shares: settings.limits.cpu_shares,
+        cpuset_cpus: settings.limits.cpuset_cpus.clone(),
+        cpuset_mems: settings.limits.cpuset_mems.clone(),
+        cpu_period: settings.limits.cpu_period_us,
+        cpu_quota: settings.limits.cpu_quota_us,
         ..HostConfig::default()
     };
     (config, host_config)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use orlop_engine::build::request::{BuildRequest, Call, NoCache};
+use orlop_engine::build::request::{BuildRequest, Call, NoCache, RunLimits};
 use orlop_types::size::parse_ram_bytes;
 
 use super::output::{self, Files};
@@ -149,19 +149,21 @@ pub(super) fn request(
             .iter()
             .map(|text| host(text).map_err(in_build))
             .collect::<Result<_, _>>()?,
-        shm_size_bytes: bytes(args.shm_size.as_deref(), "--shm-size")?,
-        ulimits: ulimits(&args.ulimit)?,
-        cgroup_parent: args.cgroup_parent.clone().unwrap_or_default(),
-        memory_bytes: bytes(args.memory.as_deref(), "-m, --memory")?,
-        memory_swap_bytes: match args.memory_swap.as_deref() {
-            Some("-1") => -1,
-            other => bytes(other, "--memory-swap")?,
+        limits: RunLimits {
+            shm_size_bytes: bytes(args.shm_size.as_deref(), "--shm-size")?,
+            ulimits: ulimits(&args.ulimit)?,
+            cgroup_parent: args.cgroup_parent.clone().unwrap_or_default(),
+            memory_bytes: bytes(args.memory.as_deref(), "-m, --memory")?,
+            memory_swap_bytes: match args.memory_swap.as_deref() {
+                Some("-1") => -1,
+                other => bytes(other, "--memory-swap")?,
+            },
+            cpu_shares: args.cpu_shares,
+            cpuset_cpus: args.cpuset_cpus.clone().unwrap_or_default(),
+            cpuset_mems: args.cpuset_mems.clone().unwrap_or_default(),
+            cpu_period_us: args.cpu_period,
+            cpu_quota_us: args.cpu_quota,
         },
-        cpu_shares: args.cpu_shares,
-        cpuset_cpus: args.cpuset_cpus.clone().unwrap_or_default(),
-        cpuset_mems: args.cpuset_mems.clone().unwrap_or_default(),
-        cpu_period_us: args.cpu_period,
-        cpu_quota_us: args.cpu_quota,
         explain: args.explain,
         call: method.call,
         source_date_epoch,
