@@ -246,16 +246,6 @@ impl Query<'_> {
             |row| row.get(0),
         )
     }
-
-    /// Forgets that a blob is in a repository: it was not there.
-    pub fn blob_repository_forget(&self, blob: &Digest, repository: &str) -> Result<()> {
-        self.change(
-            "forget where a blob is",
-            "DELETE FROM blob_repositories WHERE blob = ?1 AND repository = ?2",
-            params![blob.as_str(), repository],
-        )
-        .map(drop)
-    }
 }
 
 impl Store {
