@@ -25,16 +25,6 @@ fn app(fixture: &Fixture) -> String {
     id
 }
 
-fn remove_images(fixture: &Fixture) {
-    let ids = fixture.ok(&["images", "--quiet", "--no-trunc"]);
-    let mut ids: Vec<&str> = ids.lines().collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if !ids.is_empty() {
-        fixture.ok(&[&["rmi", "--force"], ids.as_slice()].concat());
-    }
-}
-
 /// What a container of the image sees, file by file.
 fn files(fixture: &Fixture, image: &str) -> String {
     let script = "cd /; prune='-path ./proc -o -path ./dev -o -path ./sys -o -path ./etc'; \
@@ -103,7 +93,7 @@ fn every_form_and_compression_comes_back() {
                     "{what}: other bytes"
                 );
             }
-            remove_images(&fixture);
+            fixture.remove_images();
             let loaded = fixture.ok(&["load", "-i", &file]);
             assert_eq!(loaded, "Loaded image: app:1\nLoaded image: base:1", "{what}");
             assert_eq!(fixture.ok(&["images", "-q", "--no-trunc", "app"]), id, "{what}");
@@ -216,7 +206,7 @@ fn what_other_programs_write_is_loaded() {
         ("sz.tar", &["example.org/zstd:3"]),
     ];
     for (file, names) in names {
-        remove_images(&fixture);
+        fixture.remove_images();
         let loaded = fixture.ok(&["load", "-i", &others.path(file)]);
         let want: Vec<String> = match names {
             [] => vec![format!("Loaded image ID: sha256:{id}")],
@@ -230,7 +220,7 @@ fn what_other_programs_write_is_loaded() {
         assert_eq!(now, seen, "{file}");
         assert_eq!(fixture.ok(&["run", "--rm", &id]), "built", "{file}");
     }
-    remove_images(&fixture);
+    fixture.remove_images();
     // umoci's layer is on top; a layout with several images is loaded whole.
     let loaded = fixture.ok(&["load", "-i", &others.path("um.tar")]);
     let umoci = loaded.strip_prefix("Loaded image ID: ").unwrap().to_owned();
@@ -255,7 +245,7 @@ fn directories_and_choices_are_told_in_one_line() {
     // Another image comes to the first one.
     fixture.ok(&["tag", "busybox", "other:2"]);
     fixture.ok(&[&save[..], &["other:2"]].concat());
-    remove_images(&fixture);
+    fixture.remove_images();
     let loaded = fixture.ok(&["load", "-i", &layout]);
     assert_eq!(loaded, "Loaded image: busybox:latest\nLoaded image: other:2");
     std::fs::create_dir(folder.join("full")).unwrap();

@@ -24,16 +24,6 @@ fn app(fixture: &Fixture) -> String {
     id
 }
 
-fn remove_images(fixture: &Fixture) {
-    let ids = fixture.ok(&["images", "--quiet", "--no-trunc"]);
-    let mut ids: Vec<&str> = ids.lines().collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if !ids.is_empty() {
-        fixture.ok(&[&["rmi", "--force"], ids.as_slice()].concat());
-    }
-}
-
 fn image_lines(fixture: &Fixture) -> Vec<String> {
     let text =
         fixture.ok(&["images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
@@ -62,7 +52,7 @@ fn images_come_back_the_same_from_files_and_pipes() {
     let piped = fixture.command(&["save", "app", "busybox", "base:1"]).output().unwrap();
     assert!(piped.status.success());
     assert!(piped.stdout == saved, "a pipe gets other bytes than a file");
-    remove_images(&fixture);
+    fixture.remove_images();
     assert_eq!(image_lines(&fixture), Vec::<String>::new());
     let names = "Loaded image: app:1\nLoaded image: app:latest\nLoaded image: busybox:latest\nLoaded image: base:1";
     assert_eq!(fixture.ok(&["load", "-i", &path]), names);
@@ -72,7 +62,7 @@ fn images_come_back_the_same_from_files_and_pipes() {
     // Again, though everything is there; then packed through a pipe on an empty store.
     assert_eq!(fixture.ok(&["load", "-q", "-i", &path]), names);
     for packer in ["cat", "gzip -1", "xz -0", "zstd -q"] {
-        remove_images(&fixture);
+        fixture.remove_images();
         let script = format!("{packer} < {path}");
         let mut packing =
             Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
@@ -87,7 +77,7 @@ fn images_come_back_the_same_from_files_and_pipes() {
     assert!(ids.lines().count() >= 6, "{ids}");
     // By id there are no names; a repository stands for all its tags.
     fixture.ok(&["save", "-o", &path, &id["sha256:".len()..][..12]]);
-    remove_images(&fixture);
+    fixture.remove_images();
     assert_eq!(fixture.ok(&["load", "-i", &path]), format!("Loaded image ID: {id}"));
     assert_eq!(files(&fixture, &id), before);
 }
@@ -132,7 +122,7 @@ fn other_programs_read_and_write_the_same_archives() {
         ("ours", Some("app:1")),
         ("zstd.tgz", None),
     ] {
-        remove_images(&fixture);
+        fixture.remove_images();
         let line = fixture.ok(&["load", "-i", &path(file)]);
         let loaded = fixture.ok(&["images", "--quiet", "--no-trunc"]);
         match name {
@@ -153,7 +143,7 @@ fn a_load_or_save_that_is_killed_leaves_nothing() {
     app(&fixture);
     let path = fixture.folder().join("app.tar").display().to_string();
     fixture.ok(&["save", "-o", &path, "app:1", "busybox"]);
-    remove_images(&fixture);
+    fixture.remove_images();
     fixture.ok(&["reap"]);
     for point in
         ["layer.unpacked", "image.load.unpacked", "meta.publish.renamed", "image.load.layers"]

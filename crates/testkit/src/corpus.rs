@@ -46,15 +46,7 @@ pub fn folder() -> PathBuf {
 /// When the folder cannot be read.
 #[must_use]
 pub fn topics() -> Vec<String> {
-    let folder = folder();
-    let entries = std::fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("list {}: {error}", folder.display()));
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter_map(|name| name.strip_suffix(".case").map(str::to_owned))
-        .collect();
-    names.sort();
-    names
+    crate::differential::topics_in(&folder())
 }
 
 /// The cases of a topic.

@@ -207,6 +207,18 @@ impl Fixture {
         std::iter::once(link.display().to_string()).chain(options).collect()
     }
 
+    /// Removes every image.
+    #[track_caller]
+    pub fn remove_images(&self) {
+        let ids = self.ok(&["images", "--quiet", "--no-trunc"]);
+        let mut ids: Vec<&str> = ids.lines().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if !ids.is_empty() {
+            self.ok(&[&["rmi", "--force"], ids.as_slice()].concat());
+        }
+    }
+
     /// Imports an image of `examples/` (`postgres`, `mariadb`, `nginx`) under a reference.
     #[track_caller]
     pub fn import_example(&self, name: &str, reference: &str, extra_changes: &[&str]) -> String {

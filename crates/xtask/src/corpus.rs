@@ -8,8 +8,9 @@
 //! `--own` writes our results of those cases that differ on purpose.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use crate::engine::Engine;
 use anyhow::{Context, Result, bail};
 use orlop_testkit::corpus::{
     self, Golden, IMAGE, Outcome, Player, cases, difference, folder, golden_text, goldens, topics,
@@ -191,26 +192,7 @@ fn classic_lines(modern: &Outcome, older: &Outcome) -> Vec<String> {
     difference(&modern, &older).lines().map(|line| line.trim_start().to_owned()).collect()
 }
 
-/// A Docker to record from.
-struct Engine {
-    words: Vec<String>,
-}
-
 impl Engine {
-    fn ask(&self, words: &[&str]) -> Result<String> {
-        let (program, options) = self.words.split_first().context("no docker command")?;
-        let output = Command::new(program)
-            .args(options)
-            .args(words)
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("start {program}"))?;
-        if !output.status.success() {
-            bail!("`{}` failed: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-    }
-
     /// Removes the images that cases have made.
     fn clear(&self) -> Result<()> {
         let names = self.ask(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"])?;

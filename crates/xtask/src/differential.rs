@@ -9,8 +9,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use crate::engine::Engine;
 use anyhow::{Context, Result, bail};
 use orlop_testkit::differential::{self, Line, Rules, Scenario, Stage, folder, topics};
 
@@ -112,26 +113,7 @@ fn play_for_record(stage: &Stage, scenario: &Scenario, text: &mut String) -> Res
     Ok(())
 }
 
-/// A Docker to record from.
-struct Engine {
-    words: Vec<String>,
-}
-
 impl Engine {
-    fn ask(&self, words: &[&str]) -> Result<String> {
-        let (program, options) = self.words.split_first().context("no docker command")?;
-        let output = Command::new(program)
-            .args(options)
-            .args(words)
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("start {program}"))?;
-        if !output.status.success() {
-            bail!("`{}` failed: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-    }
-
     fn images(&self) -> Result<BTreeSet<String>> {
         let names = self.ask(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"])?;
         Ok(names.lines().map(str::to_owned).collect())

@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod corpus;
 mod differential;
+mod engine;
 mod fuzz;
 mod leftovers;
 mod runner;

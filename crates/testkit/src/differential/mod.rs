@@ -31,8 +31,12 @@ pub fn folder() -> PathBuf {
 /// When the folder cannot be read.
 #[must_use]
 pub fn topics() -> Vec<String> {
-    let folder = folder();
-    let entries = std::fs::read_dir(&folder)
+    topics_in(&folder())
+}
+
+/// Names of the case files of a folder, without their ending, in order.
+pub(crate) fn topics_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("list {}: {error}", folder.display()));
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
